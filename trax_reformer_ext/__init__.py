@@ -1,0 +1,41 @@
+"""The Reformer (Kitaev, Kaiser, Levskaya 2020) as an extension of Trax.
+
+Importing the package makes Trax 1.4.1 work with current JAX and registers
+every public name with gin as trax_reformer_ext.<Name>.
+"""
+
+from trax_reformer_ext import trax_compat
+
+trax_compat.apply()  # before anything else imports Trax
+
+# ruff: noqa: E402
+from trax_reformer_ext.errors import ReformerError
+from trax_reformer_ext.layers import (
+  AxialPositionalEncoding,
+  ChunkedCrossEntropyLoss,
+  ChunkedDense,
+  ChunkedFeedForward,
+  LSHSelfAttention,
+  Metrics,
+  ReversibleHalfResidual,
+  ReversibleSerial,
+  ReversibleSwap,
+  SelfAttention,
+)
+from trax_reformer_ext.models import ReformerLM
+
+__all__ = [
+  'AxialPositionalEncoding',
+  'ChunkedCrossEntropyLoss',
+  'ChunkedDense',
+  'ChunkedFeedForward',
+  'LSHSelfAttention',
+  'Metrics',
+  'ReformerError',
+  'ReformerLM',
+  'ReversibleHalfResidual',
+  'ReversibleSerial',
+  'ReversibleSwap',
+  'SelfAttention',
+]
+__version__ = '0.1.0'

@@ -1,0 +1,44 @@
+"""What several layers share."""
+
+import inspect
+
+import gin
+import jax
+import jax.numpy as jnp
+
+from trax_reformer_ext.errors import ReformerError
+
+
+def configurable(fn):
+  """Registers a layer with gin as trax_reformer_ext.<Name>, without mode."""
+  denylist = ['mode'] if 'mode' in inspect.signature(fn).parameters else None
+  return gin.configurable(module='trax_reformer_ext', denylist=denylist)(fn)
+
+
+def check(condition, message):
+  """Raises ReformerError with the message unless the condition holds."""
+  if not condition:
+    raise ReformerError(message)
+
+
+def check_mode(name, mode):
+  """Refuses modes that the layer called name does not have."""
+  check(
+    mode in ('train', 'eval'),
+    f"{name}.mode is {mode!r}: it can be 'train' or 'eval'",
+  )
+
+
+def dropout_by_feature(x, rate, rng):
+  """Drops whole features: one mask [d] for all leading axes, as in Trax."""
+  if not rate:
+    return x
+  keep = jax.random.bernoulli(rng, 1 - rate, x.shape[-1:])
+  return x * (keep / (1 - rate)).astype(x.dtype)
+
+
+def head_weights(rng, n_heads, d_model, depth):
+  """Glorot uniform over all heads, as Trax initialises them one by one."""
+  limit = (6 / (d_model + depth * n_heads)) ** 0.5
+  shape = (n_heads, d_model, depth)
+  return jax.random.uniform(rng, shape, jnp.float32, -limit, limit)

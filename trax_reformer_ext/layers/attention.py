@@ -1,0 +1,440 @@
+"""Self-attention layers: full, local and LSH."""
+
+import jax
+import jax.numpy as jnp
+from trax.layers import base
+
+from trax_reformer_ext.layers._common import (
+  check,
+  check_mode,
+  configurable,
+  dropout_by_feature,
+  head_weights,
+)
+from trax_reformer_ext.ops import hashing
+from trax_reformer_ext.ops.full_attention import full_attention
+from trax_reformer_ext.ops.local_attention import local_attention
+from trax_reformer_ext.ops.lsh_attention import lsh_attention
+
+
+class _Attention(base.Layer):
+  """Projections to heads, attention, projection back.
+
+  A subclass defines _project_names, the weights before w_o, and
+  _attend(heads, mask, attend_rng, hash_rng, saved) -> (out, saved).
+  """
+
+  def __init__(
+    self,
+    n_heads,
+    d_qk,
+    d_v,
+    causal,
+    masked,
+    mode,
+    attention_dropout,
+    output_dropout,
+    bias,
+    described,
+  ):
+    kind = type(self).__name__
+    check_mode(kind, mode)
+    for name, value in (('n_heads', n_heads), ('d_qk', d_qk), ('d_v', d_v)):
+      check(
+        isinstance(value, int) and value >= 1,
+        f'{kind}.{name} is {value!r}: give an int of at least 1',
+      )
+    check(
+      not bias,
+      f'{kind}.bias is {bias!r}: projections have no bias here; use False',
+    )
+    for name, rate in (
+      ('attention_dropout', attention_dropout),
+      ('output_dropout', output_dropout),
+    ):
+      check(0 <= rate < 1, f'{kind}.{name} is {rate}: give a rate in [0, 1)')
+    # Trax's memory-efficient trainer shares compiled functions between layers
+    # of the same name, so the name tells all that the computation depends on.
+    described = dict(
+      n_heads=n_heads,
+      d_qk=d_qk,
+      d_v=d_v,
+      causal=causal,
+      dropout=(attention_dropout, output_dropout),
+      mode=mode,
+      **described,
+    )
+    arguments = ', '.join(f'{k}={v}' for k, v in described.items())
+    super().__init__(n_in=2 if masked else 1, name=f'{kind}({arguments})')
+    self._n_heads, self._d_qk, self._d_v = n_heads, d_qk, d_v
+    self._causal, self._masked = causal, masked
+    train = mode == 'train'
+    self._train = train
+    self._attention_dropout = attention_dropout if train else 0.0
+    self._output_dropout = output_dropout if train else 0.0
+
+  def _depths(self):
+    """Depth of each projection from d_model, in the order of the weights."""
+    raise NotImplementedError
+
+  def init_weights_and_state(self, input_signature):
+    if isinstance(input_signature, (tuple, list)):
+      input_signature = input_signature[0]
+    d_model = input_signature.shape[-1]
+    depths = self._depths()
+    rngs = jax.random.split(self.rng, len(depths) + 1)
+    inward = tuple(
+      head_weights(rng, self._n_heads, d_model, depth)
+      for rng, depth in zip(rngs, depths, strict=False)
+    )
+    w_o = head_weights(rngs[-1], self._n_heads, d_model, self._d_v)
+    self.weights = inward + (jnp.swapaxes(w_o, 1, 2),)
+
+  def forward(self, inputs):
+    out, _ = self.forward_and_save(inputs, self.weights, self.rng)
+    return out
+
+  def forward_and_save(self, inputs, weights, rng, saved=None):
+    """Computes the output, and what a second evaluation needs to repeat it.
+
+    Args:
+      inputs: x [batch, length, d_model]; or (x, mask), mask bool
+        [batch, length], True at real tokens.
+      weights: this layer's weights.
+      rng: JAX PRNG key.
+      saved: what an earlier evaluation saved, or None.
+
+    Returns:
+      (out, saved): out [batch, length, d_model]; saved is () or the hash
+      buckets in the smallest integer type that holds them.
+    """
+    x, mask = inputs if self._masked else (inputs, None)
+    if mask is not None:
+      mask = mask.reshape(x.shape[:2]).astype(bool)
+    attend_rng, output_rng, hash_rng = jax.random.split(rng, 3)
+    *inward, w_o = (w.astype(x.dtype) for w in weights)
+    heads = [jnp.einsum('bld,hdk->bhlk', x, w) for w in inward]
+    out, saved = self._attend(heads, mask, attend_rng, hash_rng, saved)
+    out = jnp.einsum('bhlv,hvd->bld', out, w_o)
+    return dropout_by_feature(out, self._output_dropout, output_rng), saved
+
+
+@configurable
+class SelfAttention(_Attention):
+  """Multi-head self-attention, full or (with chunk_len) local.
+
+  Maps [batch, length, d_model], or with masked=True a pair with a mask bool
+  [batch, length], to [batch, length, d_model]. Full attention keeps no
+  [length, length] matrix; local attention sees a chunk and its neighbours,
+  and takes any length. Weights as trax.layers.SelfAttention's: w_q, w_k (not
+  with share_qk) and w_v [n_heads, d_model, depth], w_o [n_heads, d_v,
+  d_model].
+  """
+
+  def __init__(
+    self,
+    n_heads=2,
+    d_qk=64,
+    d_v=64,
+    share_qk=False,
+    causal=False,
+    masked=False,
+    chunk_len=None,
+    n_chunks_before=0,
+    n_chunks_after=0,
+    bias=False,
+    mode='train',
+    predict_mem_len=None,
+    predict_drop_len=None,
+    attention_dropout=0.0,
+    output_dropout=0.0,
+    n_parallel_heads=None,
+    use_python_loop=False,
+    use_reference_code=False,
+    wrap=True,
+  ):
+    """Creates the layer.
+
+    Args:
+      n_heads: int, number of heads.
+      d_qk: int, depth of queries and keys.
+      d_v: int, depth of values.
+      share_qk: bool, keys are the length-normalised queries, and a token sees
+        itself only where it may see nothing else.
+      causal: bool, no attention to later positions.
+      masked: bool, take a mask as a second input.
+      chunk_len: int, tokens in a chunk of local attention; None for full.
+      n_chunks_before: int, chunks before its own that a token sees.
+      n_chunks_after: int, chunks after its own.
+      bias: must be False.
+      mode: 'train' or 'eval'; dropout is active in 'train'.
+      predict_mem_len: accepted for Trax's configs, without effect.
+      predict_drop_len: accepted for Trax's configs, without effect.
+      attention_dropout: float, rate for attention weights.
+      output_dropout: float, rate for features of the output.
+      n_parallel_heads: accepted for Trax's configs, without effect: as many
+        heads are computed together as fit the processor's caches.
+      use_python_loop: accepted for Trax's configs, without effect.
+      use_reference_code: accepted for Trax's configs, without effect.
+      wrap: bool, local attention: the first chunk follows the last one, as in
+        Trax; False ends the look at the edges of the sequence.
+
+    Raises:
+      ReformerError: an argument that the layer can't do, by name.
+    """
+    del predict_mem_len, predict_drop_len, n_parallel_heads
+    del use_python_loop, use_reference_code
+    if chunk_len is None:
+      check(
+        not (n_chunks_before or n_chunks_after),
+        f'SelfAttention.n_chunks_before is {n_chunks_before} and '
+        f'n_chunks_after {n_chunks_after} without chunk_len: set chunk_len',
+      )
+    else:
+      _check_chunks('SelfAttention', chunk_len, n_chunks_before, n_chunks_after)
+    self._share_qk = share_qk
+    self._chunks = dict(
+      chunk_len=chunk_len,
+      n_chunks_before=n_chunks_before,
+      n_chunks_after=n_chunks_after,
+      wrap=wrap,
+    )
+    super().__init__(
+      n_heads,
+      d_qk,
+      d_v,
+      causal,
+      masked,
+      mode,
+      attention_dropout,
+      output_dropout,
+      bias,
+      dict(share_qk=share_qk, **self._chunks),
+    )
+
+  def _depths(self):
+    n_keys = 1 if self._share_qk else 2
+    return [self._d_qk] * n_keys + [self._d_v]
+
+  def _attend(self, heads, mask, attend_rng, hash_rng, saved):
+    del hash_rng, saved
+    q, *k, v = heads
+    k = k[0] if k else None
+    dropout = dict(dropout=self._attention_dropout, dropout_rng=attend_rng)
+    if self._chunks['chunk_len'] is None:
+      return full_attention(q, k, v, mask, causal=self._causal, **dropout), ()
+    out = local_attention(
+      q, k, v, mask, causal=self._causal, **self._chunks, **dropout
+    )
+    return out, ()
+
+
+@configurable
+class LSHSelfAttention(_Attention):
+  """Multi-round LSH self-attention (Kitaev et al. 2020, section 2).
+
+  Maps [batch, length, d_model], or with masked=True a pair with a mask bool
+  [batch, length], to [batch, length, d_model], for any length. Queries and
+  keys share a projection. Weights as trax.layers.LSHSelfAttention's: w_q
+  [n_heads, d_model, d_qk], w_v [n_heads, d_model, d_v], w_o [n_heads, d_v,
+  d_model]. There is no state: neither batch size nor length is fixed.
+  """
+
+  def __init__(
+    self,
+    n_heads=2,
+    d_qk=64,
+    d_v=64,
+    share_qk='unused',
+    causal=False,
+    masked=False,
+    chunk_len=128,
+    n_chunks_before=1,
+    n_chunks_after=0,
+    n_hashes=1,
+    n_buckets=None,
+    mode='train',
+    predict_mem_len=2048,
+    predict_drop_len=256,
+    attention_dropout=0.0,
+    output_dropout=0.0,
+    max_length_for_buckets=None,
+    bias=False,
+    n_parallel_heads=1,
+    use_python_loop=False,
+    use_reference_code=False,
+    attend_across_buckets=True,
+    allow_duplicate_attention=True,
+    strictly_causal=False,
+    wrap=True,
+    exact_attention_below=0,
+    hash_seed=0,
+    hash_fn=None,
+  ):
+    """Creates the layer.
+
+    Args:
+      n_heads: int, number of heads.
+      d_qk: int, depth of the shared queries and keys.
+      d_v: int, depth of values.
+      share_qk: accepted for Trax's configs: always shared.
+      causal: bool, no attention to later positions.
+      masked: bool, take a mask as a second input.
+      chunk_len: int, tokens in a chunk of the sorted sequence.
+      n_chunks_before: int, chunks before its own that a token sees.
+      n_chunks_after: int, chunks after its own.
+      n_hashes: int, rounds of hashing; may differ between training and
+        evaluation.
+      n_buckets: even int, list of even ints (factorised hashing), or None: two
+        buckets a chunk, by the length of the input.
+      mode: 'train' or 'eval'. In 'train' every step draws new rotations; in
+        'eval' they are fixed by hash_seed.
+      predict_mem_len: accepted for Trax's configs, without effect.
+      predict_drop_len: accepted for Trax's configs, without effect.
+      attention_dropout: float, rate for attention weights.
+      output_dropout: float, rate for features of the output.
+      max_length_for_buckets: accepted for Trax's configs, without effect: no
+        buckets are kept in the state.
+      bias: must be False.
+      n_parallel_heads: accepted for Trax's configs, without effect: as many
+        heads are computed together as fit the processor's caches.
+      use_python_loop: accepted for Trax's configs, without effect.
+      use_reference_code: accepted for Trax's configs, without effect.
+      attend_across_buckets: bool; False sees only keys of the own bucket.
+      allow_duplicate_attention: bool; False counts a pair once that several
+        rounds admit.
+      strictly_causal: bool; True sees the n_chunks_before * chunk_len tokens
+        of its bucket that came last, each once: no output depends on a later
+        token, not even through the chunk borders. Needs causal.
+      wrap: bool, the chunks of all rounds form a ring, as in Trax; False ends
+        the look at the edges of each round.
+      exact_attention_below: int, inputs shorter than this get exact shared
+        query-key attention; 0 never.
+      hash_seed: int, the rotations outside of training.
+      hash_fn: None, or a function of the queries [batch, n_heads, length,
+        d_qk] that returns buckets [batch, n_heads, n_hashes, length] in place
+        of the random rotations.
+
+    Raises:
+      ReformerError: an argument that the layer can't do, by name.
+    """
+    del share_qk, predict_mem_len, predict_drop_len, max_length_for_buckets
+    del n_parallel_heads, use_python_loop, use_reference_code
+    kind = 'LSHSelfAttention'
+    _check_chunks(kind, chunk_len, n_chunks_before, n_chunks_after)
+    check(
+      isinstance(n_hashes, int) and n_hashes >= 1,
+      f'{kind}.n_hashes is {n_hashes!r}: give an int of at least 1',
+    )
+    _check_buckets(n_buckets)
+    check(
+      causal or not strictly_causal,
+      f'{kind}.strictly_causal is True with causal=False: set causal=True',
+    )
+    check(
+      n_chunks_before >= 1 or not strictly_causal,
+      f'{kind}.n_chunks_before is 0 with strictly_causal=True, which would see '
+      'nothing: set n_chunks_before to at least 1',
+    )
+    self._n_hashes, self._n_buckets = n_hashes, n_buckets
+    self._exact_attention_below = exact_attention_below
+    self._hash_seed, self._hash_fn = hash_seed, hash_fn
+    self._rounds = dict(
+      chunk_len=chunk_len,
+      n_chunks_before=n_chunks_before,
+      n_chunks_after=n_chunks_after,
+      attend_across_buckets=attend_across_buckets,
+      allow_duplicate_attention=allow_duplicate_attention,
+      strictly_causal=strictly_causal,
+      wrap=wrap,
+    )
+    super().__init__(
+      n_heads,
+      d_qk,
+      d_v,
+      causal,
+      masked,
+      mode,
+      attention_dropout,
+      output_dropout,
+      bias,
+      dict(
+        n_hashes=n_hashes,
+        n_buckets=n_buckets,
+        exact_attention_below=exact_attention_below,
+        hash_seed=hash_seed,
+        hash_fn=hash_fn,
+        **self._rounds,
+      ),
+    )
+
+  def _depths(self):
+    return [self._d_qk, self._d_v]
+
+  def _attend(self, heads, mask, attend_rng, hash_rng, saved):
+    q, v = heads
+    length = q.shape[2]
+    dropout = dict(dropout=self._attention_dropout, dropout_rng=attend_rng)
+    if length < self._exact_attention_below:
+      out = full_attention(q, None, v, mask, causal=self._causal, **dropout)
+      return out, ()
+    n_buckets = self._n_buckets
+    if n_buckets is None:
+      chunk_len = self._rounds['chunk_len']
+      n_buckets = hashing.n_buckets_for_length(length, chunk_len)
+    total = hashing.total_buckets(n_buckets)
+    buckets = self._hash(q, n_buckets, hash_rng) if saved is None else saved
+    out = lsh_attention(
+      q,
+      v,
+      buckets,
+      mask,
+      n_buckets=total,
+      causal=self._causal,
+      **self._rounds,
+      **dropout,
+    )
+    return out, buckets.astype(_smallest_int(total))
+
+  def _hash(self, q, n_buckets, rng):
+    if self._hash_fn is not None:
+      return self._hash_fn(q)
+    if not self._train:
+      rng = jax.random.PRNGKey(self._hash_seed)
+    rotations = hashing.random_rotations(
+      rng, self._n_heads, self._d_qk, self._n_hashes, n_buckets
+    )
+    return hashing.hash_vectors(q, rotations, n_buckets)
+
+
+def _smallest_int(n_values):
+  """The smallest unsigned integer type that holds n_values values."""
+  types = (jnp.uint8, jnp.uint16, jnp.uint32)
+  return next(t for t in types if n_values - 1 <= jnp.iinfo(t).max)
+
+
+def _check_chunks(kind, chunk_len, n_chunks_before, n_chunks_after):
+  check(
+    isinstance(chunk_len, int) and chunk_len >= 1,
+    f'{kind}.chunk_len is {chunk_len!r}: give an int of at least 1',
+  )
+  for name, value in (
+    ('n_chunks_before', n_chunks_before),
+    ('n_chunks_after', n_chunks_after),
+  ):
+    check(
+      isinstance(value, int) and value >= 0,
+      f'{kind}.{name} is {value!r}: give an int of at least 0',
+    )
+
+
+def _check_buckets(n_buckets):
+  if n_buckets is None:
+    return
+  factors = [n_buckets] if isinstance(n_buckets, int) else list(n_buckets)
+  check(
+    factors
+    and all(isinstance(f, int) and f >= 2 and f % 2 == 0 for f in factors),
+    f'LSHSelfAttention.n_buckets is {n_buckets!r}: give an even int, a list of '
+    'even ints, or None',
+  )

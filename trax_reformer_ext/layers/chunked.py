@@ -1,0 +1,167 @@
+"""Layers that work on slices of the length (section 3, chunking)."""
+
+import jax
+import jax.numpy as jnp
+from trax import layers as tl
+from trax.layers import base
+
+from trax_reformer_ext.layers._common import check, configurable
+from trax_reformer_ext.ops.chunks import pad_to_multiple
+
+
+class Chunked(base.Layer):
+  """Runs a position-wise layer on slices of the length, one after another.
+
+  Maps [batch, length, d] to [batch, length, d_out]. What the layer computes
+  inside exists for one slice at a time, forward and backward. Every slice has
+  the same random key, so that dropout masks shared along the length (as all
+  of Trax's feed-forward layers have) are the same as without slices.
+  """
+
+  def __init__(self, layer, chunk_size, name=None):
+    """Creates the layer.
+
+    Args:
+      layer: a layer with one input and one output that treats positions alike.
+      chunk_size: int, positions in a slice; 0 for the whole length.
+      name: str, name of this layer.
+
+    Raises:
+      ReformerError: a negative chunk_size.
+    """
+    check(
+      isinstance(chunk_size, int) and chunk_size >= 0,
+      f'{name or "Chunked"}.chunk_size is {chunk_size!r}: give an int of at '
+      'least 0 (0: no slices)',
+    )
+    super().__init__(name=name or f'Chunked({chunk_size})')
+    self._chunk_size = chunk_size
+    self._sublayers = (layer,)
+    self._weights = (None,)
+    self._state = (None,)
+
+  @property
+  def sublayer(self):
+    """The layer that is run on slices."""
+    return self._sublayers[0]
+
+  def init_weights_and_state(self, input_signature):
+    weights, state = self.sublayer.init(input_signature, use_cache=True)
+    self.weights, self.state = (weights,), (state,)
+
+  def forward(self, x):
+    weights, state, rng = self.weights[0], self.state[0], self.rng
+    run = lambda x, weights: self.sublayer.pure_fn(x, weights, state, rng)
+    if not 0 < self._chunk_size < x.shape[1]:
+      y, new_state = run(x, weights)
+      self.state = (new_state,)
+      return y
+    slices = self._split(x)
+    # The state (rates of dropout) is the same whichever slice comes last.
+    run_one = jax.checkpoint(lambda x: run(x, weights))
+    ys, states = jax.lax.map(run_one, slices)
+    self.state = (jax.tree.map(lambda s: s[-1], states),)
+    return self._merge(ys, x.shape[1])
+
+  def forward_and_backward(self, x, d_y, weights, state, rng):
+    """Output and gradients with one evaluation of each slice.
+
+    Args:
+      x: [batch, length, d], input.
+      d_y: [batch, length, d_out], gradient of the output.
+      weights: this layer's weights.
+      state: this layer's state.
+      rng: JAX PRNG key of the forward pass.
+
+    Returns:
+      (y, d_x, d_weights).
+    """
+    weights, state = weights[0], state[0]
+    run = lambda x, w: self.sublayer.pure_fn(x, w, state, rng)[0]
+
+    def run_one(x, d_y):
+      y, vjp = jax.vjp(run, x, weights)
+      return y, *vjp(d_y.astype(y.dtype))
+
+    if not 0 < self._chunk_size < x.shape[1]:
+      y, d_x, d_weights = run_one(x, d_y)
+      return y, d_x, (d_weights,)
+
+    def body(total, slices):
+      y, d_x, d_weights = run_one(*slices)
+      return jax.tree.map(jnp.add, total, d_weights), (y, d_x)
+
+    zeros = jax.tree.map(jnp.zeros_like, weights)
+    d_weights, (ys, d_xs) = jax.lax.scan(
+      body, zeros, (self._split(x), self._split(d_y))
+    )
+    length = x.shape[1]
+    return self._merge(ys, length), self._merge(d_xs, length), (d_weights,)
+
+  def _split(self, x):
+    x = pad_to_multiple(x, self._chunk_size, 1)
+    x = x.reshape((x.shape[0], -1, self._chunk_size) + x.shape[2:])
+    return jnp.moveaxis(x, 1, 0)
+
+  def _merge(self, xs, length):
+    x = jnp.moveaxis(xs, 0, 1)
+    return x.reshape((x.shape[0], -1) + x.shape[3:])[:, :length]
+
+
+@configurable
+def ChunkedDense(n_units, chunk_size=0, use_bias=True, use_bfloat16=False):
+  """Returns trax.layers.Dense on slices of the length.
+
+  Args:
+    n_units: int, depth of the output.
+    chunk_size: int, positions in a slice; 0 for the whole length.
+    use_bias: bool.
+    use_bfloat16: bool, weights in bfloat16.
+
+  Returns:
+    A layer that maps [batch, length, d] to [batch, length, n_units].
+  """
+  dense = tl.Dense(n_units, use_bias=use_bias, use_bfloat16=use_bfloat16)
+  return Chunked(dense, chunk_size, name=f'ChunkedDense_{n_units}')
+
+
+@configurable
+def ChunkedFeedForward(
+  d_model,
+  d_ff,
+  chunk_size=0,
+  activation=tl.FastGelu,
+  dropout=0.0,
+  ff_dropout=None,
+  center_layernorm=True,
+  mode='train',
+):
+  """Returns the Reformer's feed-forward block on slices of the length.
+
+  Layer normalisation, Dense to d_ff, dropout, activation, Dense to d_model,
+  dropout, with Trax's weights in Trax's order. The [length, d_ff] array exists
+  for one slice at a time.
+
+  Args:
+    d_model: int, depth of input and output.
+    d_ff: int, depth between.
+    chunk_size: int, positions in a slice; 0 for the whole length.
+    activation: function that returns a layer.
+    dropout: float, rate after the second Dense.
+    ff_dropout: float, rate after the first Dense; None for the same.
+    center_layernorm: bool, False for RMS normalisation.
+    mode: 'train' or 'eval'; dropout is active in 'train'.
+
+  Returns:
+    A layer that maps [batch, length, d_model] to [batch, length, d_model].
+  """
+  drop = lambda rate: tl.Dropout(rate=rate, shared_axes=[-2], mode=mode)
+  block = tl.Serial(
+    tl.LayerNorm(center=center_layernorm),
+    tl.Dense(d_ff),
+    drop(dropout if ff_dropout is None else ff_dropout),
+    activation(),
+    tl.Dense(d_model),
+    drop(dropout),
+  )
+  return Chunked(block, chunk_size, name=f'ChunkedFeedForward_{d_ff}')

@@ -1,0 +1,273 @@
+"""Reversible residual layers (Kitaev et al. 2020, section 3)."""
+
+import jax
+import jax.numpy as jnp
+from trax import layers as tl
+from trax.layers import combinators as cb
+
+from trax_reformer_ext.layers._common import check, configurable
+from trax_reformer_ext.ops.reversible import reversible_scan, stored_scan
+
+
+@configurable
+def ReversibleSwap():
+  """Returns a layer that maps (x1, x2) to (x2, x1)."""
+  return tl.ReversibleSelect([1, 0], name='ReversibleSwap')
+
+
+@configurable
+class ReversibleHalfResidual(tl.ReversibleHalfResidual):
+  """One half of a reversible residual block: y1 = x1 + f(x2) (equation 9).
+
+  Maps [accumulator, *context] to [accumulator + f(context), *context], where
+  f is the residual layers in series and then the attention layer, if any. The
+  reverse pass computes f once, for the reconstruction x1 = y1 - f(x2) and the
+  gradient alike, with the dropout masks and hash buckets of the forward pass.
+
+  Run on its own (as Trax's memory-efficient trainer does), the buckets travel
+  in the new state; no forward pass reads them.
+  """
+
+  def forward(self, xs):
+    xs, state, saved = self.forward_and_save(
+      tuple(xs), self.weights, self.state, self.rng
+    )
+    if self._attention_layer is not None and _saves(self._attention_layer):
+      state = (state[0], saved)
+    self.state = state
+    return xs
+
+  def forward_and_save(self, xs, weights, state, rng):
+    """Returns (outputs, new state, what the reverse pass needs)."""
+    accumulator, *context = xs
+    residual, state, saved = self._residual(
+      tuple(context), weights, state, rng, None
+    )
+    accumulator += residual.astype(accumulator.dtype)
+    return (accumulator, *context), state, saved
+
+  def reverse_and_grad(
+    self, output, ct, weights=(), state=(), new_state=(), rng=None
+  ):
+    """As trax.layers.ReversibleLayer.reverse_and_grad."""
+    saved = None
+    if self._attention_layer is not None:
+      saved = new_state[1]
+    inexact = lambda x: jnp.issubdtype(x.dtype, jnp.inexact)
+    d_xs = tuple(
+      d if inexact(x) else None for x, d in zip(output, ct, strict=True)
+    )
+    xs, d_xs, d_weights = self.reverse_saved(
+      tuple(output), d_xs, weights, state, saved, rng
+    )
+    d_xs = tuple(c if d is None else d for d, c in zip(d_xs, ct, strict=True))
+    return xs, (d_xs, d_weights)
+
+  def reverse_saved(self, xs, d_xs, weights, state, saved, rng):
+    """Inputs and gradients from outputs and their gradients.
+
+    Args:
+      xs: tuple of outputs.
+      d_xs: tuple of their gradients, None for integers and booleans.
+      weights: weights of this layer.
+      state: state before the forward pass.
+      saved: what forward_and_save saved.
+      rng: the forward pass's PRNG key.
+
+    Returns:
+      (inputs, gradients, gradients of the weights).
+    """
+    accumulator, *context = xs
+    d_accumulator, *d_context = d_xs
+    fused = self._fused()
+    if fused is not None:
+      # One pass over slices gives both the residual and its gradients.
+      rng = cb._split_rngs(rng, len(self.sublayers))[0]
+      rng = cb._split_rngs(rng, 1)[0]
+      residual, d_x, d_w = fused.forward_and_backward(
+        context[0], d_accumulator, weights[0][0], state[0][0], rng
+      )
+      d_inputs = [d_x] + [None] * (len(context) - 1)
+      d_weights = ((d_w,),)
+    else:
+      where = [i for i, d in enumerate(d_context) if d is not None]
+
+      def residual_of(inputs, weights):
+        full = list(context)
+        for i, x in zip(where, inputs, strict=True):
+          full[i] = x
+        return self._residual(tuple(full), weights, state, rng, saved)[0]
+
+      residual, vjp = jax.vjp(residual_of, [context[i] for i in where], weights)
+      d_some, d_weights = vjp(d_accumulator.astype(residual.dtype))
+      d_inputs = [None] * len(d_context)
+      for i, d in zip(where, d_some, strict=True):
+        d_inputs[i] = d
+    d_context = [
+      d if g is None else d + g.astype(d.dtype)
+      for d, g in zip(d_context, d_inputs, strict=True)
+    ]
+    accumulator -= residual.astype(accumulator.dtype)
+    return (accumulator, *context), (d_accumulator, *d_context), d_weights
+
+  def _residual(self, context, weights, state, rng, saved):
+    """f(context): (residual, new state, saved)."""
+    rngs = cb._split_rngs(rng, len(self.sublayers))
+    stack = context
+    inputs = cb.inputs_from_stack(stack, self._compute_residual.n_in)
+    outputs, new_state = self._compute_residual.pure_fn(
+      inputs, weights[0], state[0], rngs[0]
+    )
+    stack = cb.outputs_onto_stack(outputs, stack, self._compute_residual.n_in)
+    new_state = (new_state,)
+    attention = self._attention_layer
+    if attention is None:
+      saved = ()
+    else:
+      inputs = cb.inputs_from_stack(stack, attention.n_in)
+      if _saves(attention):
+        outputs, saved = attention.forward_and_save(
+          inputs, weights[1], rngs[1], saved
+        )
+        attention_state = ()
+      else:
+        outputs, attention_state = attention.pure_fn(
+          inputs, weights[1], state[1], rngs[1]
+        )
+        saved = ()
+      stack = cb.outputs_onto_stack(outputs, stack, attention.n_in)
+      new_state += (attention_state,)
+    residual = stack[0] if isinstance(stack, (tuple, list)) else stack
+    return residual, new_state, saved
+
+  def _fused(self):
+    """The one residual layer, if it computes output and gradient at once."""
+    layers = self._compute_residual.sublayers
+    if self._attention_layer is None and len(layers) == 1:
+      if hasattr(layers[0], 'forward_and_backward'):
+        return layers[0]
+    return None
+
+
+@configurable
+class ReversibleSerial(tl.ReversibleSerial):
+  """Reversible layers in series, in memory that does not grow with depth.
+
+  Keeps the outputs of the last layer and the hash buckets; inputs are
+  reconstructed on the way back. The layers are run as a scan over `n_repeats`
+  equal blocks, so that XLA can't keep the work of several blocks alive at
+  once, and compiles one block however deep the stack is.
+  """
+
+  def __init__(self, *layers, n_repeats=1, store_activations_below=0):
+    """Creates the layer.
+
+    Args:
+      *layers: reversible layers, flat or in nested lists.
+      n_repeats: int, the layers are this many equal blocks one after another:
+        the same layers with weights of the same shapes.
+      store_activations_below: int, inputs shorter than this are
+        differentiated plainly: faster, in memory that grows with depth.
+
+    Raises:
+      ReformerError: layers that are not n_repeats equal blocks.
+    """
+    super().__init__(*layers)
+    n_layers = len(self.sublayers)
+    check(
+      n_repeats >= 1 and n_layers % n_repeats == 0,
+      f'ReversibleSerial.n_repeats is {n_repeats}: give a divisor of the '
+      f'number of layers, {n_layers}',
+    )
+    period = n_layers // n_repeats
+    names = [str(layer) for layer in self.sublayers]
+    check(
+      names == names[:period] * n_repeats,
+      f'ReversibleSerial.n_repeats is {n_repeats}, but the layers are not that '
+      'many equal blocks; set it to 1',
+    )
+    self._n_repeats = n_repeats
+    self._block = self.sublayers[:period]
+    self._store_activations_below = store_activations_below
+
+  @property
+  def has_backward(self):
+    return False  # forward() brings its own gradient
+
+  def forward(self, xs):
+    n, period = self._n_repeats, len(self._block)
+    stack = lambda *leaves: jnp.stack(leaves)
+    blocks = lambda items: jax.tree.map(
+      stack, *(tuple(items[i * period : (i + 1) * period]) for i in range(n))
+    )
+    rngs = cb._split_rngs(self.rng, n * period)
+    aux = blocks(self.state), jnp.reshape(rngs, (n, period) + rngs.shape[1:])
+    xs = tuple(xs)
+    if xs[0].shape[1] < self._store_activations_below:
+      xs, states = stored_scan(self._forward, xs, blocks(self.weights), aux)
+    else:
+      xs, states = reversible_scan(
+        self._forward, self._reverse, xs, blocks(self.weights), aux
+      )
+    self.state = tuple(
+      jax.tree.map(lambda s, i=i: s[i], state)
+      for i in range(n)
+      for state in states
+    )
+    return xs
+
+  def _forward(self, xs, weights, aux):
+    """One block: (outputs, new states, saved)."""
+    states, rngs = aux
+    new_states, saved = [], []
+    for i, layer in enumerate(self._block):
+      inputs = tuple(xs[: layer.n_in])
+      if isinstance(layer, ReversibleHalfResidual):
+        outputs, state, save = layer.forward_and_save(
+          inputs, weights[i], states[i], rngs[i]
+        )
+      else:
+        outputs, state = layer.pure_fn(inputs, weights[i], states[i], rngs[i])
+        save = state
+      xs = tuple(outputs) + xs[layer.n_in :]
+      new_states.append(state)
+      saved.append(save)
+    return xs, tuple(new_states), tuple(saved)
+
+  def _reverse(self, xs, d_xs, weights, aux, saved):
+    """One block backwards: (inputs, gradients, gradients of the weights)."""
+    states, rngs = aux
+    d_weights = []
+    for i, layer in reversed(list(enumerate(self._block))):
+      outputs, d_outputs = xs[: layer.n_out], d_xs[: layer.n_out]
+      if isinstance(layer, ReversibleHalfResidual):
+        inputs, d_inputs, d_w = layer.reverse_saved(
+          outputs, d_outputs, weights[i], states[i], saved[i], rngs[i]
+        )
+      else:
+        inputs, (d_inputs, d_w) = layer.reverse_and_grad(
+          outputs, d_outputs, weights[i], states[i], saved[i], rngs[i]
+        )
+      xs = tuple(inputs) + xs[layer.n_out :]
+      d_xs = tuple(d_inputs) + d_xs[layer.n_out :]
+      d_weights.insert(0, d_w)
+      # A layer's gradients are finished before the next one starts, so that
+      # their intermediate arrays are never alive together.
+      xs, d_xs, d_weights[0] = jax.lax.optimization_barrier(
+        (xs, d_xs, d_weights[0])
+      )
+    return xs, d_xs, tuple(d_weights)
+
+
+def drop_buckets(layer):
+  """Empties the bucket entries in the state of a layer and its sublayers."""
+  attention = getattr(layer, '_attention_layer', None)
+  if isinstance(layer, ReversibleHalfResidual) and attention is not None:
+    if _saves(attention):
+      attention.state = ()
+  for sublayer in layer.sublayers:
+    drop_buckets(sublayer)
+
+
+def _saves(attention_layer):
+  return hasattr(attention_layer, 'forward_and_save')
