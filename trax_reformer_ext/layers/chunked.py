@@ -7,6 +7,7 @@ from trax.layers import base
 
 from trax_reformer_ext.layers._common import check, configurable
 from trax_reformer_ext.ops.chunks import pad_to_multiple
+from trax_reformer_ext.ops.loops import map_onto, scan_onto, zeros_after
 
 
 class Chunked(base.Layer):
@@ -56,11 +57,13 @@ class Chunked(base.Layer):
       y, new_state = run(x, weights)
       self.state = (new_state,)
       return y
+    # Position-wise layers (Dense, LayerNorm, Dropout) leave their state as is.
+    run_one = jax.checkpoint(lambda x: run(x, weights)[0])
     slices = self._split(x)
-    # The state (rates of dropout) is the same whichever slice comes last.
-    run_one = jax.checkpoint(lambda x: run(x, weights))
-    ys, states = jax.lax.map(run_one, slices)
-    self.state = (jax.tree.map(lambda s: s[-1], states),)
+    one = jax.eval_shape(run_one, slices[0])
+    ys = jax.ShapeDtypeStruct(slices.shape[:1] + one.shape, one.dtype)
+    onto = slices if slices.shape == ys.shape else zeros_after(x, ys)
+    ys = map_onto(run_one, onto.astype(ys.dtype), slices)
     return self._merge(ys, x.shape[1])
 
   def forward_and_backward(self, x, d_y, weights, state, rng):
@@ -87,13 +90,13 @@ class Chunked(base.Layer):
       y, d_x, d_weights = run_one(x, d_y)
       return y, d_x, (d_weights,)
 
-    def body(total, slices):
-      y, d_x, d_weights = run_one(*slices)
+    def body(total, x, d_y):
+      y, d_x, d_weights = run_one(x, d_y)
       return jax.tree.map(jnp.add, total, d_weights), (y, d_x)
 
-    zeros = jax.tree.map(jnp.zeros_like, weights)
-    d_weights, (ys, d_xs) = jax.lax.scan(
-      body, zeros, (self._split(x), self._split(d_y))
+    xs, d_ys = self._split(x), self._split(d_y)
+    d_weights, (ys, d_xs) = scan_onto(
+      body, zeros_after(x, weights), (d_ys, xs), xs, d_ys
     )
     length = x.shape[1]
     return self._merge(ys, length), self._merge(d_xs, length), (d_weights,)

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from trax_reformer_ext.ops.chunks import add_adjacent, look_adjacent
+from trax_reformer_ext.ops.loops import map_onto
 
 # The position of a key that nothing may attend to.
 MASKED = np.int32(2**31 - 1)
@@ -135,15 +136,15 @@ def _group_size(n, bytes_each):
   return next(g for g in range(most, 0, -1) if n % g == 0)
 
 
-def _over_groups(fn, group, *arrays):
+def _over_groups(fn, group, onto, *arrays):
   """Maps fn over groups of the leading axis, one group after another."""
-  n = jax.tree.leaves(arrays)[0].shape[0]
+  n = onto[0].shape[0]
   if n == group:
     return fn(*arrays)
   split = lambda x: x.reshape((n // group, group) + x.shape[1:])
   merge = lambda x: x.reshape((n,) + x.shape[2:])
-  out = jax.lax.map(lambda xs: fn(*xs), jax.tree.map(split, arrays))
-  return jax.tree.map(merge, out)
+  onto, arrays = jax.tree.map(split, (onto, arrays))
+  return jax.tree.map(merge, map_onto(fn, onto, *arrays))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -155,7 +156,10 @@ def _attention(look, group, q, k, v, key_position, orders, multiplier):
 
 def _attention_fwd(look, group, q, k, v, key_position, orders, multiplier):
   forward = functools.partial(_forward, look, multiplier)
-  out, log_norm = _over_groups(forward, group, q, k, v, key_position, orders)
+  onto = v, v[..., 0].astype(jnp.float32)
+  out, log_norm = _over_groups(
+    forward, group, onto, q, k, v, key_position, orders
+  )
   saved = q, k, v, key_position, orders, multiplier, out, log_norm
   return out, saved
 
@@ -163,8 +167,9 @@ def _attention_fwd(look, group, q, k, v, key_position, orders, multiplier):
 def _attention_bwd(look, group, saved, d_out):
   q, k, v, key_position, orders, multiplier, out, log_norm = saved
   backward = functools.partial(_backward, look, multiplier)
+  onto = q, k, v
   dq, dk, dv = _over_groups(
-    backward, group, q, k, v, key_position, orders, out, log_norm, d_out
+    backward, group, onto, q, k, v, key_position, orders, out, log_norm, d_out
   )
   zeros = lambda x: np.zeros(x.shape, jax.dtypes.float0)
   none = None if multiplier is None else jnp.zeros_like(multiplier)

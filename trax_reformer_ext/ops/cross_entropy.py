@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from trax_reformer_ext.ops.loops import scan_onto, zeros_after
+
 
 @jax.custom_vjp
 def chunked_cross_entropy(x, kernel, bias, targets, weights):
@@ -58,8 +60,7 @@ def _weighted_loss(logits, targets, weights):
 
 
 def _cross_entropy_fwd(x, kernel, bias, targets, weights):
-  def one(sums, slices):
-    x, targets, weights = slices
+  def one(sums, x, targets, weights):
     logits = _logits(x, kernel, bias)
     norm = jax.nn.logsumexp(logits, axis=-1, keepdims=True)
     is_target = jnp.arange(bias.shape[0]) == targets[..., None]
@@ -73,10 +74,10 @@ def _cross_entropy_fwd(x, kernel, bias, targets, weights):
     sums = jax.tree.map(lambda s, p: s + p.astype(s.dtype), sums, parts)
     return sums, (d_x, losses)
 
-  zeros = lambda like: jnp.zeros(like.shape, jnp.float32)
-  start = jnp.float32(0), zeros(kernel), zeros(bias)
-  (loss, d_kernel, d_bias), (d_x, losses) = jax.lax.scan(
-    one, start, (x, targets, weights)
+  zeros = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.float32)
+  start = zeros_after(x, (zeros(), zeros(*kernel.shape), zeros(*bias.shape)))
+  (loss, d_kernel, d_bias), (d_x, losses) = scan_onto(
+    one, start, (x, weights), x, targets, weights
   )
   d_kernel, d_bias = d_kernel.astype(kernel.dtype), d_bias.astype(bias.dtype)
   return loss, (d_x.astype(x.dtype), d_kernel, d_bias, losses)

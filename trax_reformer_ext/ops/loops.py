@@ -1,0 +1,70 @@
+"""Loops whose results take their memory when they run, not before.
+
+The arrays that lax.map and lax.scan stack their results in start as constants,
+and XLA's CPU back end allots those at the start of the whole program: the
+results of every loop of every layer would be alive together. The loops here
+start from data instead.
+"""
+
+import jax
+import jax.numpy as jnp
+
+
+def map_onto(fn, onto, *arrays):
+  """lax.map that writes its results over given arrays.
+
+  Args:
+    fn: function of one slice of each array that returns results of the shapes
+      of one slice of each of onto.
+    onto: tree of arrays [n, ...]; only shapes and dtypes matter, as every
+      slice is written over.
+    *arrays: trees of arrays [n, ...].
+
+  Returns:
+    A tree like onto, with the results of fn.
+  """
+  run = lambda carry, *slices: (carry, fn(*slices))
+  return scan_onto(run, (), onto, *arrays)[1]
+
+
+def scan_onto(fn, carry, onto, *arrays):
+  """lax.scan that writes its stacked results over given arrays.
+
+  Args:
+    fn: function of the carry and one slice of each array that returns the
+      carry and results of the shapes of one slice of each of onto.
+    carry: tree of arrays.
+    onto: tree of arrays [n, ...]; only shapes and dtypes matter.
+    *arrays: trees of arrays [n, ...].
+
+  Returns:
+    (carry, tree like onto).
+  """
+  n = jax.tree.leaves(arrays)[0].shape[0]
+
+  def body(i, state):
+    carry, out = state
+    at = lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False)
+    carry, results = fn(carry, *jax.tree.map(at, arrays))
+    put = lambda o, r: jax.lax.dynamic_update_index_in_dim(
+      o, r.astype(o.dtype), i, 0
+    )
+    return carry, jax.tree.map(put, out, results)
+
+  return jax.lax.fori_loop(0, n, body, (carry, onto))
+
+
+def zeros_after(x, like):
+  """Zeros of the shapes of a tree that do not exist before x does.
+
+  Args:
+    x: float array, not empty. (A NaN as its first value gives NaN.)
+    like: tree of arrays.
+
+  Returns:
+    A tree of arrays of the shapes and dtypes of like.
+  """
+  zero = jnp.minimum(jnp.abs(x.reshape(-1)[0]), 0)
+  return jax.tree.map(
+    lambda y: jnp.broadcast_to(zero.astype(y.dtype), y.shape), like
+  )
