@@ -1,0 +1,174 @@
+"""Bridges Trax 1.4.1 and current JAX: the only file that knows the gaps.
+
+Trax's modules are patched, JAX's are not, and nothing that is still there is
+touched: on a JAX that has what Trax needs, apply() changes nothing.
+"""
+
+import functools
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import inspect
+import logging
+import os
+import sys
+import types
+
+
+@functools.cache
+def apply():
+  """Imports Trax and patches it; safe to call again.
+
+  After it, `import trax.trainer` works, and training on one device by
+  trax.supervised.Trainer, trax.supervised.training.Loop and its
+  memory-efficient variant. Where several devices are visible one is used, and
+  the log says so.
+  """
+  _silence_gym()
+  _import_trax()
+
+  import jax
+  import jax.lib
+
+  if not hasattr(jax, 'device_put_replicated'):
+    _use_one_device()
+  if not hasattr(jax, 'xla_computation'):
+    _write_graphs_by_lowering()
+  if not hasattr(jax.lib, 'xla_bridge'):
+    _free_accelerators_by_live_arrays()
+  if not hasattr(jax.lib, 'xla_extension'):
+    sys.meta_path.insert(0, _TrainerFinder())
+
+
+def _silence_gym():
+  """Drops the notice that gym, which Trax imports, prints at every start."""
+  try:
+    import gym_notices.notices
+  except ImportError:
+    return
+  gym_notices.notices.notices.clear()
+
+
+def _import_trax():
+  """Imports Trax without the stack traces that it takes at import.
+
+  trax.layers.assert_shape asks inspect.stack() for its caller 65 times, and
+  the source lines of all frames, looked up in thousands of modules, take far
+  longer than the rest of the import (46 of 60 seconds). It uses one frame.
+  """
+  stack = inspect.stack
+
+  def stack_of_trax(context=1):
+    frame = sys._getframe(1)
+    if frame.f_globals.get('__name__') != 'trax.layers.assert_shape':
+      return stack(context)
+    return [(frame,), (frame.f_back,)]
+
+  inspect.stack = stack_of_trax
+  try:
+    import trax.supervised.trainer_lib  # noqa: F401
+  finally:
+    inspect.stack = stack
+
+
+def _use_one_device():
+  """Makes Trax see one device: its pmap path needs what newer JAX lacks."""
+  import jax
+  from trax import layers as tl
+  from trax.fastmath import jax as backend
+
+  @functools.cache
+  def count():
+    n = jax.local_device_count()
+    if n > 1:
+      logging.getLogger('trax_reformer_ext').warning(
+        '%d devices are visible, this run uses one of them: Trax 1.4.1 and '
+        'JAX %s cannot train on several',
+        n,
+        jax.__version__,
+      )
+    return 1
+
+  def on_accelerator(x):
+    # As Trax's, which leaves x on the host where there are several.
+    for platform in ('gpu', 'tpu'):
+      try:
+        return jax.device_put(x, jax.devices(platform)[0])
+      except RuntimeError:
+        pass
+    return x
+
+  backend.JAX_BACKEND['local_device_count'] = count
+  backend.JAX_BACKEND['global_device_count'] = count
+  tl.on_accelerator = on_accelerator
+
+
+def _write_graphs_by_lowering():
+  """Gives trax.supervised.Trainer a save_computation_graphs that works."""
+  import jax
+  from trax.supervised import trainer_lib
+
+  def save_computation_graphs(self):
+    """Writes forward.txt (HLO) and forward.dot to the output directory."""
+    if self.n_devices != 1:
+      return
+    batch = next(self._train_stream)
+    lowered = jax.jit(self._model_predict_eval.pure_fn).lower(
+      batch, self._opt_state.weights[0], self._model_state[0], self._rngs[0]
+    )
+    graph = lowered.compiler_ir('hlo')
+    for name, text in (
+      ('forward.txt', graph.as_hlo_text()),
+      ('forward.dot', graph.as_hlo_dot_graph()),
+    ):
+      with open(os.path.join(self._output_dir, name), 'w') as f:
+        f.write(text)
+
+  trainer_lib.Trainer.save_computation_graphs = save_computation_graphs
+
+
+def _free_accelerators_by_live_arrays():
+  """For use_memory_efficient_trainer=2, which frees them at every step."""
+  import jax
+  from trax.optimizers import trainer
+
+  def _free_accelerators(self, exceptions=(), keep_constants=True):
+    keep = {id(x) for x in jax.tree.leaves(exceptions)}
+    for x in jax.live_arrays():
+      on_host = all(d.platform == 'cpu' for d in x.devices())
+      if on_host or id(x) in keep or (keep_constants and not x.shape):
+        continue
+      x.delete()
+
+  trainer.ReversibleSerialTrainer._free_accelerators = _free_accelerators
+
+
+class _TrainerFinder(importlib.abc.MetaPathFinder):
+  """Finds trax.trainer, for the loader below."""
+
+  def find_spec(self, name, path=None, target=None):
+    if name != 'trax.trainer':
+      return None
+    spec = importlib.machinery.PathFinder.find_spec(name, path)
+    if spec is None:
+      return None
+    loader = _TrainerLoader(name, spec.origin)
+    return importlib.util.spec_from_file_location(
+      name, spec.origin, loader=loader
+    )
+
+
+class _TrainerLoader(importlib.machinery.SourceFileLoader):
+  """Imports trax.trainer with a stand-in for jax.lib.xla_extension.
+
+  Only the GPU cluster of Trax's trainer uses that module. The stand-in is gone
+  after the import, so that nobody else takes it for the real one.
+  """
+
+  def exec_module(self, module):
+    name = 'jax.lib.xla_extension'
+    sys.modules[name] = types.ModuleType(name)
+    try:
+      super().exec_module(module)
+    finally:
+      del sys.modules[name]
