@@ -24,7 +24,7 @@ def apply():
   memory-efficient variant. Where several devices are visible one is used, and
   the log says so.
   """
-  _silence_gym()
+  _silence()
   _import_trax()
 
   import jax
@@ -40,8 +40,9 @@ def apply():
     sys.meta_path.insert(0, _TrainerFinder())
 
 
-def _silence_gym():
-  """Drops the notice that gym, which Trax imports, prints at every start."""
+def _silence():
+  """Drops notices that gym and TensorFlow print at every start."""
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
   try:
     import gym_notices.notices
   except ImportError:

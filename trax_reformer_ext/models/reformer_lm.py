@@ -1,5 +1,6 @@
 """The Reformer language model."""
 
+import gin
 from trax import layers as tl
 
 from trax_reformer_ext.errors import ReformerError
@@ -9,7 +10,6 @@ from trax_reformer_ext.layers import (
   SelfAttention,
   SlicedLogits,
 )
-from trax_reformer_ext.layers._common import configurable
 from trax_reformer_ext.models.blocks import (
   check_options,
   decoder_block,
@@ -17,7 +17,7 @@ from trax_reformer_ext.models.blocks import (
 )
 
 
-@configurable
+@gin.configurable(module='trax_reformer_ext')
 def ReformerLM(
   vocab_size,
   d_model=512,

@@ -1,0 +1,50 @@
+"""Installs trax_reformer_ext and the trax-reformer command."""
+
+import pathlib
+import re
+
+import setuptools
+
+_ROOT = pathlib.Path(__file__).parent
+_INIT = (_ROOT / 'trax_reformer_ext' / '__init__.py').read_text()
+
+setuptools.setup(
+  name='trax_reformer_ext',
+  version=re.search(r"__version__ = '(.*)'", _INIT).group(1),
+  description='The Reformer for Trax, on current JAX',
+  long_description=(_ROOT / 'README.md').read_text(encoding='utf-8'),
+  long_description_content_type='text/markdown',
+  license='Apache-2.0',
+  python_requires='>=3.11,<3.13',
+  packages=setuptools.find_packages(include=['trax_reformer_ext*'])
+  + [
+    'trax_reformer_ext.gin_configs',
+    'trax_reformer_ext.gin_configs.models',
+    'trax_reformer_ext.gin_configs.tasks',
+  ],
+  # The configs stand beside the package in a checkout and inside it when
+  # installed.
+  package_dir={'trax_reformer_ext.gin_configs': 'gin_configs'},
+  package_data={
+    'trax_reformer_ext.gin_configs': ['*.gin'],
+    'trax_reformer_ext.gin_configs.models': ['*.gin'],
+    'trax_reformer_ext.gin_configs.tasks': ['*.gin'],
+  },
+  install_requires=[
+    'trax==1.4.1',
+    'jax>=0.10.2',
+    'gin-config>=0.5.0',
+    'tensorflow-datasets>=4.9.10',
+    # Needed by tensorflow-datasets, which does not say so.
+    'importlib_resources>=7.1.0',
+    'matplotlib>=3.11.2',
+    'numpy>=2.4.6',
+    'tqdm>=4.70.1',
+  ],
+  extras_require={
+    'test': ['hypothesis>=6.170.15', 'pytest>=9.2.0'],
+  },
+  entry_points={
+    'console_scripts': ['trax-reformer = trax_reformer_ext.cli:main'],
+  },
+)

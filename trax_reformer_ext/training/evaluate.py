@@ -1,0 +1,142 @@
+"""Bits per dim over a whole split."""
+
+import itertools
+import math
+
+import gin
+import jax
+import numpy as np
+import tqdm
+from trax import layers as tl
+from trax import shapes
+
+from trax_reformer_ext.errors import ReformerError
+from trax_reformer_ext.layers import ChunkedCrossEntropyLoss
+from trax_reformer_ext.training import run_dir
+from trax_reformer_ext.training.loop import check_ids, find_vocab_size
+
+
+def evaluate(folder, split='validation', hash_seeds=1):
+  """Evaluates the run in a folder, as gin is configured now.
+
+  Args:
+    folder: str, output directory of a run.
+    split: str, 'train', 'validation' or 'test'.
+    hash_seeds: int, evaluate with the rotations of this many seeds.
+
+  Returns:
+    List of bits per dim, one a seed.
+
+  Raises:
+    ReformerError: no run there, or weights that do not fit the configuration.
+  """
+  stored = run_dir.read_weights(folder)
+  inputs = configured('inputs')
+  inputs = inputs() if callable(inputs) else inputs
+  selector = 'trax_reformer_ext.LSHSelfAttention.hash_seed'
+  results = []
+  for seed in range(hash_seeds):
+    if hash_seeds > 1:
+      with gin.unlock_config():
+        gin.bind_parameter(selector, seed)
+    batches = split_batches(inputs, split)
+    first = next(batches)
+    model = eval_model(first)
+    _load_weights(model, stored, folder)
+    batches = itertools.chain([first], batches)
+    results.append(bits_per_dim(model, batches, label=split))
+  return results
+
+
+def configured(name):
+  """The value of a parameter of train, as configured by gin.
+
+  Raises:
+    ReformerError: it is not bound.
+  """
+  bindings = gin.get_bindings('train')
+  if name not in bindings:
+    raise ReformerError(
+      f'train.{name} is not set: bind it in the config, as '
+      'gin_configs/quickstart.gin does'
+    )
+  return bindings[name]
+
+
+def split_batches(inputs, split):
+  """Yields all batches of a split once.
+
+  Args:
+    inputs: as train.inputs; with the method split_batches of text_inputs, or
+      else its evaluation stream of train.eval_steps batches is the split
+      'validation'.
+    split: str.
+
+  Raises:
+    ReformerError: a split that is not there.
+  """
+  if hasattr(inputs, 'split_batches'):
+    return inputs.split_batches(split)
+  if split != 'validation':
+    raise ReformerError(
+      f'--split is {split!r}, but train.inputs has only an evaluation stream: '
+      "use 'validation'"
+    )
+  n = gin.get_bindings('train').get('eval_steps', 10)
+  return itertools.islice(inputs.eval_stream(1), n)
+
+
+def eval_model(batch):
+  """The configured model in mode 'eval', initialised for a batch's shapes."""
+  model = configured('model')(mode='eval')
+  signature = shapes.signature(batch[: model.n_in])
+  model.init(signature[0] if model.n_in == 1 else signature)
+  return model
+
+
+def _load_weights(model, stored, folder):
+  own, _ = tl.flatten_weights_and_state(model.weights, ())
+  run_dir.check_weights(folder, stored, own)
+  model.weights, _ = tl.unflatten_weights_and_state(
+    stored, (), (model.weights, ()), weights_only=True
+  )
+
+
+def bits_per_dim(model, batches, label=None):
+  """Mean cross-entropy of a model in bits, over all weighted positions.
+
+  Args:
+    model: initialised language model, mode 'eval', with or without
+      loss_chunk_size.
+    batches: iterable of (inputs, targets, weights).
+    label: str, shows progress under this name on a terminal; None for none.
+
+  Returns:
+    float, the same on every call.
+  """
+  if model.n_out == 3:
+    loss = ChunkedCrossEntropyLoss()
+  else:
+    loss = tl.WeightedCategoryCrossEntropy()
+  rng = jax.random.PRNGKey(0)
+
+  @jax.jit
+  def total(weights, state, batch):
+    outputs, _ = model.pure_fn(batch[0], weights, state, rng)
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    return loss((*outputs, *batch[1:])) * batch[2].sum(), batch[2].sum()
+
+  vocab_size = find_vocab_size(model)
+  # None: a bar only where the output is a terminal.
+  progress = tqdm.tqdm(
+    batches, desc=label, unit='batch', leave=False, disable=not label or None
+  )
+  nats, n = 0.0, 0.0
+  for batch in progress:
+    check_ids(batch, vocab_size)
+    sums = total(model.weights, model.state, batch)
+    nats += float(sums[0])
+    n += float(sums[1])
+  if not n:
+    raise ReformerError('the split holds no tokens to evaluate')
+  return float(np.float64(nats) / n / math.log(2))

@@ -1,0 +1,174 @@
+"""Trax's training loop, with checks before it and progress during it."""
+
+import logging
+import math
+
+import numpy as np
+from trax import layers as tl
+from trax.supervised import training
+
+from trax_reformer_ext.errors import ReformerError
+from trax_reformer_ext.layers import drop_buckets
+from trax_reformer_ext.training import run_dir
+from trax_reformer_ext.training.progress import Progress
+
+_LOG = logging.getLogger('trax_reformer_ext')
+
+
+class Loop(training.Loop):
+  """trax.supervised.training.Loop that a person can watch and rely on.
+
+  Checks that the loss fits the model, that token ids are in the vocabulary
+  and that the output directory holds no other model's run, before anything is
+  written; shows progress; writes bits per dim and both configs.
+  """
+
+  def __init__(self, model, tasks, eval_model=None, eval_tasks=None, **kwargs):
+    tasks = _as_list(tasks)
+    self._progress = None
+    vocab_size = find_vocab_size(model)
+    for task in tasks + _as_list(eval_tasks):
+      check_ids(task.sample_batch, vocab_size)
+      task._labeled_data = self._checked(task.labeled_data, vocab_size)
+    for task in tasks:
+      check_loss(model, task.loss_layer)
+    super().__init__(model, tasks, eval_model, eval_tasks, **kwargs)
+
+  def load_checkpoint(self, directory=None, filename=None):
+    """As Trax's, after a check that the weights are those of this model."""
+    folder = directory or self._output_dir
+    if folder is not None and filename is None:
+      try:
+        stored = run_dir.read_weights(folder)
+      except ReformerError:
+        stored = None  # no checkpoint yet
+      if stored is not None:
+        own, _ = tl.flatten_weights_and_state(self._model.weights, ())
+        run_dir.check_weights(folder, stored, own)
+    super().load_checkpoint(directory, filename)
+
+  def save_checkpoint(self, basename):
+    """As Trax's, without the hash buckets of the last batch."""
+    drop_buckets(self._model)
+    drop_buckets(self._eval_model)
+    super().save_checkpoint(basename)
+    self._saved = self.step
+
+  def run(self, n_steps=1):
+    """As Trax's; Ctrl-C ends it with a word about the last checkpoint."""
+    sizes = [
+      w.size for w in tl.flatten_weights_and_state(self._model.weights, ())[0]
+    ]
+    self._progress = Progress(self.step, self.step + n_steps)
+    self._saved = self.step
+    self._progress.say(
+      f'Training {self._model.name}: {sum(sizes):,} weights, steps '
+      f'{self.step + 1} to {self.step + n_steps}'
+    )
+    if self._output_dir is not None and self.is_chief:
+      run_dir.write_configs(self._output_dir)
+    try:
+      super().run(n_steps)
+    except KeyboardInterrupt:
+      self._progress.close()
+      again = f'the last checkpoint is of step {self._saved}'
+      if not self._saved:
+        again = 'before the first checkpoint'
+      raise KeyboardInterrupt(f'stopped at step {self.step}, {again}') from None
+    finally:
+      self._progress.close()
+
+  def _run_one_step(self, task_index, task_changed):
+    loss, stats = super()._run_one_step(task_index, task_changed)
+    if self._progress is not None:
+      self._progress.update(self.step, np.mean(loss), self._n_tokens)
+    return loss, stats
+
+  def _checked(self, stream, vocab_size):
+    for batch in stream:
+      check_ids(batch, vocab_size)
+      self._n_tokens = np.size(batch[0])
+      yield batch
+
+  def log_summary(
+    self, values, summary_writer, value_prefix, log_prefix, stdout=True
+  ):
+    """As Trax's, in one line, with bits per dim beside the training loss."""
+    values = dict(values)
+    for name in list(values):
+      if name.endswith('CrossEntropyLoss') or name.endswith('CrossEntropy'):
+        values['bits_per_dim'] = values[name] / math.log(2)
+    super().log_summary(
+      values, summary_writer, value_prefix, log_prefix, stdout=False
+    )
+    shown = {k: v for k, v in values.items() if np.ndim(v) == 0}
+    if stdout and shown and self._progress is not None:
+      figures = '  '.join(f'{k} {float(v):.4f}' for k, v in shown.items())
+      self._progress.say(f'step {self.step}  {log_prefix}: {figures}')
+
+  def _log_step(self, msg, stdout=True):
+    _LOG.info('step %d: %s', self.step, msg)
+
+  def _save_gin(self, summary_writer):
+    super()._save_gin(summary_writer)
+    if self._output_dir is not None and self.is_chief:
+      run_dir.write_configs(self._output_dir)
+
+
+def find_vocab_size(layer):
+  """The number of token ids of a model's first embedding, or None."""
+  if isinstance(layer, tl.Embedding):
+    return layer._vocab_size
+  found = (find_vocab_size(sublayer) for sublayer in layer.sublayers)
+  return next((size for size in found if size is not None), None)
+
+
+def check_ids(batch, vocab_size):
+  """Refuses token ids outside of the vocabulary, which JAX would clip.
+
+  Args:
+    batch: tuple; its first array holds ids if it is of integers.
+    vocab_size: int, or None for no check.
+
+  Raises:
+    ReformerError: an id that is out of range.
+  """
+  ids = np.asarray(batch[0])
+  if vocab_size is None or ids.dtype.kind not in 'iu' or not ids.size:
+    return
+  low, high = int(ids.min()), int(ids.max())
+  if low < 0 or high >= vocab_size:
+    raise ReformerError(
+      f'ReformerLM.vocab_size is {vocab_size}, but the data has the token id '
+      f'{high if high >= vocab_size else low}: set it to at least {high + 1}, '
+      'or choose data with ids in [0, vocab_size)'
+    )
+
+
+def check_loss(model, loss_layer):
+  """Refuses a loss that does not take what the model returns.
+
+  Raises:
+    ReformerError: loss_chunk_size without its loss, or the other way.
+  """
+  chunked_model = model.n_out == 3
+  chunked_loss = loss_layer.name == 'ChunkedCrossEntropyLoss'
+  if chunked_model and not chunked_loss:
+    raise ReformerError(
+      f'train.loss_fn is {loss_layer.name}, but ReformerLM.loss_chunk_size is '
+      'set: use train.loss_fn = @trax_reformer_ext.ChunkedCrossEntropyLoss(), '
+      'train.metrics = @trax_reformer_ext.Metrics() and '
+      'trax_reformer_ext.Metrics.chunked = True'
+    )
+  if chunked_loss and not chunked_model:
+    raise ReformerError(
+      'train.loss_fn is ChunkedCrossEntropyLoss, but the model has no slices: '
+      'set ReformerLM.loss_chunk_size > 0, or leave train.loss_fn at its default '
+      'and Metrics.chunked at False'
+    )
+
+
+def _as_list(tasks):
+  if tasks is None:
+    return []
+  return list(tasks) if isinstance(tasks, (list, tuple)) else [tasks]

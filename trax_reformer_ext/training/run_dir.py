@@ -1,0 +1,90 @@
+"""Files of a run: configs and weights in its output directory."""
+
+import gzip
+import os
+import pathlib
+
+import gin
+import numpy as np
+from numpy.lib import format as npy
+
+from trax_reformer_ext.errors import ReformerError
+
+FULL_CONFIG = 'config_full.gin'
+OPERATIVE_CONFIG = 'config.gin'
+WEIGHTS = 'model.weights.npy.gz'
+
+
+def write_configs(folder):
+  """Writes what was configured, and what of it (with defaults) is in use."""
+  _write(folder, FULL_CONFIG, gin.config_str())
+  _write(folder, OPERATIVE_CONFIG, gin.operative_config_str())
+
+
+def config_path(folder):
+  """The config to rebuild a run from."""
+  for name in (FULL_CONFIG, OPERATIVE_CONFIG):
+    path = pathlib.Path(folder) / name
+    if path.is_file():
+      return str(path)
+  raise ReformerError(
+    f'--output_dir is {str(folder)!r}, which holds no {FULL_CONFIG}: give the '
+    'directory of a run of trax-reformer train'
+  )
+
+
+def read_weights(folder):
+  """The weights of a run's last checkpoint, as a flat list of arrays.
+
+  Nothing is unpickled.
+
+  Raises:
+    ReformerError: no checkpoint, or one that is cut off.
+  """
+  path = pathlib.Path(folder) / WEIGHTS
+  if not path.is_file():
+    raise ReformerError(
+      f'--output_dir is {str(folder)!r}, which holds no {WEIGHTS}: train until '
+      'the first checkpoint is written'
+    )
+  arrays = []
+  try:
+    with gzip.open(path, 'rb') as f:
+      while f.peek(1):
+        arrays.append(npy.read_array(f, allow_pickle=False))
+  except (OSError, EOFError, ValueError) as e:
+    raise ReformerError(f'{path} cannot be read ({e}): it is damaged') from e
+  return arrays
+
+
+def check_weights(folder, stored, expected):
+  """Refuses weights of another model.
+
+  Args:
+    folder: str, the run's directory.
+    stored: list of arrays.
+    expected: list of arrays, or of whatever has a shape.
+
+  Raises:
+    ReformerError: shapes that differ.
+  """
+  shapes = [tuple(np.shape(x)) for x in stored]
+  wanted = [tuple(x.shape) for x in expected]
+  if shapes == wanted:
+    return
+  detail = f'{len(shapes)} weights against {len(wanted)}'
+  if len(shapes) == len(wanted):
+    i = next(i for i, shape in enumerate(shapes) if shape != wanted[i])
+    detail = f'weight {i} has shape {shapes[i]} against {wanted[i]}'
+  raise ReformerError(
+    f"--output_dir is {str(folder)!r}, which holds another model's run "
+    f'({detail}): choose another directory, or the config of that run'
+  )
+
+
+def _write(folder, name, text):
+  path = os.path.join(folder, name)
+  part = f'{path}.part'
+  with open(part, 'w', encoding='utf-8') as f:
+    f.write(text)
+  os.replace(part, path)
