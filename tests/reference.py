@@ -4,19 +4,11 @@ Everything here works on full [length, length] matrices. `counts[i, j]` says
 how often query i may look at key j (0 = not at all); the rest is one softmax.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 # For programs that run a few times: compiles twice as fast.
-quick_jit = functools.partial(
-  jax.jit,
-  compiler_options=dict(
-    xla_backend_optimization_level=0, xla_llvm_disable_expensive_passes=True
-  ),
-)
 EPSILON = 1e-6  # Trax's, added to the mean square of a key
 
 

@@ -4,8 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tests.reference import quick_jit
-
 
 def run_attention(layer, weights, x, mask, d_out, buckets=None, n_buckets=0):
   """Output and gradients of one of Trax's self-attention layers.
@@ -24,7 +22,7 @@ def run_attention(layer, weights, x, mask, d_out, buckets=None, n_buckets=0):
   """
   state = () if buckets is None else trax_state(buckets, mask, n_buckets)
   inputs = x if mask is None else (x, jnp.asarray(mask))
-  out, _, d_inputs, d_weights = quick_jit(
+  out, _, d_inputs, d_weights = jax.jit(
     lambda inputs, weights, state, d_out: layer.forward_and_or_backward(
       inputs,
       weights,

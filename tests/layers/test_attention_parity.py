@@ -35,7 +35,7 @@ def make_weights(seed, share_qk=True):
 def run(layer, weights, x, mask, d_out):
   """Output, d_x and d_weights of one of our layers."""
 
-  @reference.quick_jit
+  @jax.jit
   def both(x, weights, d_out):
     call = lambda x, weights: layer.pure_fn(
       x if mask is None else (x, mask), weights, (), jax.random.PRNGKey(0)
@@ -169,7 +169,7 @@ def _reference_layer(x, weights, counts, real, d_out):
     double = lambda x: jnp.asarray(np.asarray(x, np.float64))
     counts, real = jnp.asarray(counts), jnp.asarray(real)
 
-    @reference.quick_jit
+    @jax.jit
     def run(x, weights, d_out):
       out, vjp = jax.vjp(layer, x, weights)
       return out, *vjp(d_out)

@@ -4,14 +4,12 @@ import jax
 import numpy as np
 from trax.shapes import ShapeDtype
 
-from tests.reference import quick_jit
-
 
 def init(model, shape, seed=0):
   """Weights and state of a model for tokens of a shape, in one program."""
   tokens = ShapeDtype(shape, np.int32)
   rng = jax.random.PRNGKey(seed)
-  return quick_jit(lambda: model.init(tokens, rng=rng))()
+  return jax.jit(lambda: model.init(tokens, rng=rng))()
 
 
 def shapes_of(model, shape):

@@ -7,7 +7,7 @@ import pytest
 from trax import layers as tl
 
 from tests.models.helpers import init, shaken, shapes_of
-from tests.reference import assert_close, quick_jit
+from tests.reference import assert_close
 from trax_reformer_ext import (
   ChunkedCrossEntropyLoss,
   LSHSelfAttention,
@@ -54,7 +54,7 @@ def loss_of(model, loss=tl.WeightedCategoryCrossEntropy):
 
 def value_and_grad(model, *arguments, **options):
   compute = jax.value_and_grad(loss_of(model, **options))
-  return quick_jit(compute)(*arguments)
+  return jax.jit(compute)(*arguments)
 
 
 def applied(model, length, seed=0):
@@ -62,7 +62,7 @@ def applied(model, length, seed=0):
   weights, state = init(model, (2, length))
   weights = shaken(weights)
   rng = jax.random.PRNGKey(seed)
-  return quick_jit(lambda x: model.pure_fn(x, weights, state, rng)[0])
+  return jax.jit(lambda x: model.pure_fn(x, weights, state, rng)[0])
 
 
 def assert_same(actual, expected, tolerance):
@@ -75,7 +75,7 @@ def assert_same(actual, expected, tolerance):
 
 def test_gradients_of_the_reversible_model_are_those_of_autodiff():
   make = functools.partial(
-    SMALL, n_layers=4, attention_type=[LOCAL, LSH], dropout=0.2, ff_chunk_size=4
+    SMALL, attention_type=LSH, dropout=0.2, ff_chunk_size=4
   )
   model = make()
   weights, state = init(model, (2, 18))
@@ -89,7 +89,7 @@ def test_gradients_of_the_reversible_model_are_those_of_autodiff():
 
 
 def test_chunked_loss_equals_the_whole():
-  whole, sliced = SMALL(), SMALL(loss_chunk_size=5)
+  whole, sliced = SMALL(n_layers=1), SMALL(n_layers=1, loss_chunk_size=5)
   weights, state = init(whole, (2, 18))
   same_place = shapes_of(sliced, (2, 18))[0]
   assert jax.tree.map(np.shape, weights) == jax.tree.map(np.shape, same_place)
@@ -119,8 +119,8 @@ def test_chunked_loss_has_no_array_of_length_times_vocabulary():
 
 
 def test_micro_batches_give_the_same_gradients():
-  whole = SMALL(dropout=0.0)
-  parts = SMALL(dropout=0.0, n_micro_batches=2)
+  whole = SMALL(n_layers=1, dropout=0.0)
+  parts = SMALL(n_layers=1, dropout=0.0, n_micro_batches=2)
   weights, state = init(whole, (4, 8))
   weights = shaken(weights)
   expected = value_and_grad(whole, weights, state, make_tokens(8, 4), 0)
@@ -164,7 +164,7 @@ def test_default_lsh_has_no_gradient_from_the_future():
     rng = jax.random.PRNGKey(0)
     return model.pure_fn(tokens, weights, state, rng)[0][0, :, 0]
 
-  jacobian = quick_jit(jax.jacrev(logits))(leaves[0])
+  jacobian = jax.jit(jax.jacrev(logits))(leaves[0])
   size = np.abs(jacobian).max(axis=-1)[:, tokens[0]]
   assert (size[np.triu_indices(length)] == 0).all()
   assert (size[np.arange(1, length), np.arange(length - 1)] > 0).all()
@@ -188,7 +188,7 @@ def test_weights_serve_any_length():
     attention_type=[LOCAL, LSH], pos_axial_shape=(8, 4), pos_d_axial_embs=(5, 3)
   )
   apply = applied(model, 8)
-  for length in (1, 19, 32):
+  for length in (1, 19):
     logits = apply(make_tokens(length, 3))
     assert logits.shape == (3, length, 31)
     assert np.isfinite(logits).all()
@@ -259,18 +259,12 @@ def test_an_axial_shape_alone_means_axial_positions():
   'options',
   [
     dict(ff_use_sru=1),
-    pytest.param(
-      dict(loss_sparsity=2),
-      marks=pytest.mark.xfail(
-        strict=True,
-        reason="'mult' gets d_input=d_model for inputs of depth 2 * d_model",
-      ),
-    ),
+    dict(loss_sparsity=2),
     dict(loss_sparsity=2, loss_sparsity_type='lowrank', loss_d_lowrank=4),
   ],
 )
 def test_rarer_options_of_trax_train(options):
-  model = SMALL(**options, vocab_size=32)
+  model = SMALL(**options, vocab_size=32, n_layers=1)
   weights, state = init(model, (2, 8))
   loss, gradients = value_and_grad(model, weights, state, make_tokens(8), 0)
   assert np.isfinite(loss)

@@ -10,7 +10,7 @@ from trax import layers as tl
 
 from tests import trax_parity
 from tests.models.helpers import init, shaken, shapes_of
-from tests.reference import assert_close, quick_jit
+from tests.reference import assert_close
 from trax_reformer_ext import LSHSelfAttention, ReformerLM, SelfAttention
 
 SIZES = dict(
@@ -92,7 +92,7 @@ def test_weights_of_trax_give_its_logits(names):
   weights = shaken(weights)
   rng = np.random.default_rng(0)
   tokens = rng.integers(1, 13, (2, LENGTH), np.int32)
-  run = lambda model: quick_jit(model.pure_fn)
+  run = lambda model: jax.jit(model.pure_fn)
   key = jax.random.PRNGKey(0)
   expected, state = run(of_trax)(tokens, weights, state, key)
 

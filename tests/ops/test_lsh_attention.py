@@ -1,4 +1,5 @@
 import functools
+import importlib
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,14 @@ MODES = {
   'strict': dict(strictly_causal=True),
 }
 N_BUCKETS = 6
+
+
+@pytest.fixture(autouse=True, params=['chunks', 'dense'])
+def both_ways(request, monkeypatch):
+  """Runs every test with sorted chunks and with all pairs in one block."""
+  up_to = 0 if request.param == 'chunks' else 10**9
+  module = importlib.import_module('trax_reformer_ext.ops.lsh_attention')
+  monkeypatch.setattr(module, '_DENSE_UP_TO', up_to)
 
 
 def make_case(seed, batch, heads, rounds, length, masked=False, d_qk=8, d_v=5):
@@ -219,8 +228,8 @@ def test_padding_never_changes_a_real_token(mode, causal):
   mask = np.broadcast_to(np.arange(padded) < length, (2, padded))
   rng = np.random.default_rng(0)
   for scale in (0, 1, 100):
-    noise = scale * rng.normal(size=q.shape)
-    padding = lambda x: jnp.where(mask[:, None, :, None], x, noise[..., :1])
+    noise = scale * rng.normal(size=(*q.shape[:3], 1))
+    padding = lambda x, noise=noise: jnp.where(mask[:, None, :, None], x, noise)
     out = attend(padding(q), padding(v), mask)
     reference.assert_close(out[:, :, :length], expected, 1e-6)
 

@@ -383,6 +383,11 @@ class LSHSelfAttention(_Attention):
       chunk_len = self._rounds['chunk_len']
       n_buckets = hashing.n_buckets_for_length(length, chunk_len)
     total = hashing.total_buckets(n_buckets)
+    check(
+      not isinstance(saved, tuple),
+      'ReversibleSerial.reverse_and_grad has no hash buckets of the forward '
+      'pass: differentiate with jax.grad',
+    )
     buckets = self._hash(q, n_buckets, hash_rng) if saved is None else saved
     out = lsh_attention(
       q,

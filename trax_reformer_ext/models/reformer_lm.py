@@ -235,7 +235,7 @@ def _projection(vocab_size, d_model, chunk_size, *, sparsity_type, **sparse):
   if not is_sparse and sparse['prob_sparse'] is None:
     return tl.Dense(vocab_size)
   return tl.SparseDenseWithOptions(
-    vocab_size, d_input=d_model, sparsity_type=sparsity_type, **sparse
+    vocab_size, d_input=2 * d_model, sparsity_type=sparsity_type, **sparse
   )
 
 

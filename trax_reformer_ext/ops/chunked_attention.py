@@ -11,71 +11,18 @@ exist for one group of heads at a time, forward and backward.
 """
 
 import functools
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trax_reformer_ext.ops.chunks import add_adjacent, look_adjacent
+from trax_reformer_ext.ops.look import MASKED, Dense, Rounds
 from trax_reformer_ext.ops.loops import map_onto
 
-# The position of a key that nothing may attend to.
-MASKED = np.int32(2**31 - 1)
 # Added to the mean square of a key before it divides, as in Trax.
 _EPSILON = 1e-6
 # Scores of the heads that are computed together fill about this many bytes.
-_GROUP_BYTES = 8 * 2**20
-
-
-class Look(NamedTuple):
-  """Who may see whom: the static part of the computation.
-
-  Attributes:
-    chunk_len: int, tokens in a chunk.
-    n_chunks_before: int, chunks before its own that a query sees.
-    n_chunks_after: int, chunks after its own.
-    causal: bool, keys at later positions are hidden.
-    shared_qk: bool, keys are the length-normalised queries, and a token sees
-      itself only where nothing else is allowed.
-    ring: bool, the chunks of all rounds form one ring; otherwise the look
-      ends at the edges of each round.
-    intervals: bool, a query sees only keys whose rank lies in an interval of
-      its own, in each round.
-    count_once: bool, with intervals: a pair that an earlier round admits is
-      left out, so that every pair counts once.
-  """
-
-  chunk_len: int
-  n_chunks_before: int
-  n_chunks_after: int
-  causal: bool
-  shared_qk: bool
-  ring: bool
-  intervals: bool = False
-  count_once: bool = False
-
-  @property
-  def width(self):
-    """Number of keys in the look of one chunk."""
-    return self.chunk_len * (1 + self.n_chunks_before + self.n_chunks_after)
-
-
-class Orders(NamedTuple):
-  """How each round sorts the sequence, int32 [n, rounds, length] each.
-
-  Attributes:
-    order: the position of the r-th token of the sorted sequence.
-    rank: its inverse, by position.
-    low: by position, the lowest rank that this token may see, or None
-      without look.intervals.
-    size: by position, how many ranks from there on, or None.
-  """
-
-  order: jax.Array
-  rank: jax.Array
-  low: jax.Array | None = None
-  size: jax.Array | None = None
+_GROUP_BYTES = 2**18
 
 
 def chunked_attention(q, k, v, key_position, orders, multiplier, *, look):
@@ -95,8 +42,8 @@ def chunked_attention(q, k, v, key_position, orders, multiplier, *, look):
     key_position: int32 [n, length], the position of each key, or MASKED.
     orders: None for the order of the sequence, or Orders of int32
       [n, rounds, length].
-    multiplier: float32 [chunk_len, look.width], dropout of the attention
-      weights, broadcast over chunks, rounds and n (as in Trax); or None.
+    multiplier: float32 of the shape look.block(length), dropout of the
+      attention weights, shared by all blocks (as in Trax); or None.
     look: Look.
 
   Returns:
@@ -104,7 +51,9 @@ def chunked_attention(q, k, v, key_position, orders, multiplier, *, look):
   """
   n_rounds = 1 if orders is None else orders.rank.shape[1]
   n, length = q.shape[:2]
-  group = _group_size(n, n_rounds * length * look.width * 4)
+  rows, width = look.block(length)
+  n_blocks = 1 if look.dense else n_rounds * length // rows
+  group = _group_size(n, n_blocks * rows * width * 4)
   return _attention(look, group, q, k, v, key_position, orders, multiplier)
 
 
@@ -113,20 +62,22 @@ def normalised_keys(q):
   return (q * _inverse_norm(q.astype(jnp.float32))).astype(q.dtype)
 
 
-def dropout_multiplier(rng, rate, look):
-  """Draws the dropout of attention weights, shared by all chunks.
+def dropout_multiplier(rng, rate, look, length):
+  """Draws the dropout of attention weights, shared by all blocks.
 
   Args:
     rng: JAX PRNG key, or None if rate is 0.
     rate: float in [0, 1).
     look: Look.
+    length: int, positions in a sequence.
 
   Returns:
-    float32 [chunk_len, width], 0 or 1 / (1 - rate); None if rate is 0.
+    float32 of the shape look.block(length), 0 or 1 / (1 - rate); None if rate
+    is 0.
   """
   if not rate:
     return None
-  keep = jax.random.bernoulli(rng, 1 - rate, (look.chunk_len, look.width))
+  keep = jax.random.bernoulli(rng, 1 - rate, look.block(length))
   return keep.astype(jnp.float32) / (1 - rate)
 
 
@@ -181,15 +132,16 @@ _attention.defvjp(_attention_fwd, _attention_bwd)
 
 def _forward(look, multiplier, q, k, v, key_position, orders):
   """Output [g, length, d_v] and log-normaliser [g, length] of one group."""
-  view = _Rounds(look, q.shape[:2], orders)
+  view = _view(look, q.shape[:2], orders)
   queries = view.chunks(q)
-  keys = view.look(view.keys(queries, k))
+  keys = view.look(_keys(look, view, queries, k))
   values = view.look(view.chunks(v))
   scores = _dot('rncd,rnwd->rncw', queries, keys)
-  scores = jnp.where(view.allowed(key_position), scores, -jnp.inf)
+  counts = view.counts(key_position)
+  scores = jnp.where(counts > 0, scores, -jnp.inf)
   # A finite floor, so that a row without any key gives exp(-inf) = 0.
   top = jnp.maximum(jnp.max(scores, axis=-1), jnp.float32(-1e30))
-  weights = jnp.exp(scores - top[..., None])
+  weights = _times(counts, jnp.exp(scores - top[..., None]))
   total = jnp.sum(weights, axis=-1)
   if multiplier is not None:
     weights = weights * multiplier
@@ -214,19 +166,20 @@ def _backward(
   look, multiplier, q, k, v, key_position, orders, out, log_norm, d_out
 ):
   """Gradients of one group with respect to q, k and v."""
-  view = _Rounds(look, q.shape[:2], orders)
+  view = _view(look, q.shape[:2], orders)
   # sum_j P_ij dP_ij = out_i . d_out_i
   inner = jnp.sum(out.astype(jnp.float32) * d_out.astype(jnp.float32), axis=-1)
   queries = view.chunks(q)
-  keys = view.look(view.keys(queries, k))
+  keys = view.look(_keys(look, view, queries, k))
   values = view.look(view.chunks(v))
   d_outs = view.chunks(d_out)
   # Scores as [key, query]: then the left operand of most products has the
   # contracted axis minor, which XLA's CPU back end runs twice as fast.
   scores = _dot('rnwd,rncd->rnwc', keys, queries)
-  allowed = view.allowed(key_position, keys_first=True)
-  scores = jnp.where(allowed, scores, -jnp.inf)
+  counts = view.counts(key_position, keys_first=True)
+  scores = jnp.where(counts > 0, scores, -jnp.inf)
   weights = jnp.exp(scores - view.chunks(log_norm)[..., None, :])
+  weights = _times(counts, weights)
   d_weights = _dot('rnwv,rncv->rnwc', values, d_outs)
   dropped = weights
   if multiplier is not None:
@@ -250,107 +203,26 @@ def _backward(
   return dq, dk, dv.astype(v.dtype)
 
 
+def _view(look, shape, orders):
+  return (Dense if look.dense else Rounds)(look, shape, orders)
+
+
+def _keys(look, view, queries, k):
+  return normalised_keys(queries) if look.shared_qk else view.chunks(k)
+
+
+def _times(counts, weights):
+  """Weights of pairs that count more than once; masked ones are 0 already."""
+  return weights if counts.dtype == bool else weights * counts
+
+
 def _alone(log_norm, key_position):
   """Real tokens that may see nothing but themselves."""
   return jnp.isposinf(log_norm) & (key_position != MASKED)
 
 
-class _Rounds:
-  """Sorted and chunked views of a group's sequences, and the way back.
-
-  The chunks are [rings, n_chunks, chunk_len, ...]: one ring a sequence that
-  holds all rounds, or one "ring" a sequence and round whose ends are open.
-  """
-
-  def __init__(self, look, shape, orders):
-    self._look = look
-    self._group, self._length = shape
-    self._orders = orders
-    self._n_rounds = 1 if orders is None else orders.rank.shape[1]
-    self._rings = self._group * (1 if look.ring else self._n_rounds)
-    if orders is not None:
-      # Rows of the group's sequences laid end to end.
-      first = jnp.arange(self._group, dtype=jnp.int32)[:, None, None]
-      self._order = (orders.order + first * self._length).reshape(-1)
-      in_group = first * self._n_rounds * self._length
-      in_round = jnp.arange(self._n_rounds, dtype=jnp.int32)[:, None]
-      self._rank = orders.rank + in_group + in_round * self._length
-
-  def chunks(self, x):
-    """[group, length, ...] -> [rings, n_chunks, chunk_len, ...], sorted."""
-    x = x.reshape((-1,) + x.shape[2:])
-    if self._orders is not None:
-      x = _take(x, self._order)
-    return x.reshape((self._rings, -1, self._look.chunk_len) + x.shape[1:])
-
-  def by_round(self, x):
-    """Chunks [rings, n_chunks, chunk_len, ...] -> [group, length, ...] each."""
-    if self._orders is None:
-      return [x.reshape((self._group, self._length) + x.shape[3:])]
-    x = x.reshape((-1,) + x.shape[3:])
-    # A gather for each round and their sum are faster than one gather of all.
-    return [_take(x, self._rank[:, r]) for r in range(self._n_rounds)]
-
-  def look(self, x, fill=0):
-    """Puts the neighbouring chunks beside every chunk."""
-    look = self._look
-    return look_adjacent(
-      x, look.n_chunks_before, look.n_chunks_after, look.ring, fill
-    )
-
-  def unlook(self, x):
-    """Adds the copies that look() made."""
-    look = self._look
-    return add_adjacent(x, look.n_chunks_before, look.n_chunks_after, look.ring)
-
-  def keys(self, queries, k):
-    """The keys in chunks: of their own, or the queries at length 1."""
-    if not self._look.shared_qk:
-      return self.chunks(k)
-    return normalised_keys(queries)
-
-  def allowed(self, key_position, keys_first=False):
-    """bool [rings, n_chunks, chunk_len, width], or with keys before queries."""
-    look = self._look
-    position = jnp.arange(self._length, dtype=jnp.int32)
-    position = jnp.broadcast_to(position, key_position.shape)
-    of_query, of_key = (-2, -1) if keys_first else (-1, -2)
-    query = jnp.expand_dims(self.chunks(position), of_query)
-    key = jnp.expand_dims(self.look(self.chunks(key_position), MASKED), of_key)
-    if look.causal:
-      allowed = key < query if look.shared_qk else key <= query
-    else:
-      allowed = key != MASKED
-      if look.shared_qk:
-        allowed &= key != query
-    if not look.intervals:
-      return allowed
-
-    own = jnp.arange(self._n_rounds, dtype=jnp.int32)
-    own = jnp.tile(own, self._group).reshape(-1, 1, 1, 1)
-    for r in range(self._n_rounds):
-      rank, low, size = (
-        self.chunks(x[:, r])
-        for x in (self._orders.rank, self._orders.low, self._orders.size)
-      )
-      rank = jnp.expand_dims(self.look(rank), of_key)
-      low, size = (jnp.expand_dims(x, of_query) for x in (low, size))
-      # One comparison: a rank below the interval wraps to a large number.
-      admitted = (rank - low).astype(jnp.uint32) < size.astype(jnp.uint32)
-      # In its own round a pair must be admitted; an earlier round that
-      # admits it has counted it already.
-      allowed &= admitted | (own != r)
-      if look.count_once and r < self._n_rounds - 1:
-        allowed &= ~admitted | (own <= r)
-    return allowed
-
-
 def _dot(spec, x, y):
   return jnp.einsum(spec, x, y, preferred_element_type=jnp.float32)
-
-
-def _take(x, index):
-  return x.at[index].get(mode='promise_in_bounds')
 
 
 def _inverse_norm(x):

@@ -3,12 +3,11 @@
 import jax.numpy as jnp
 
 from trax_reformer_ext.ops.chunked_attention import (
-  MASKED,
-  Look,
   chunked_attention,
   dropout_multiplier,
 )
 from trax_reformer_ext.ops.chunks import pad_to_multiple
+from trax_reformer_ext.ops.look import MASKED, Look
 
 
 def local_attention(
@@ -72,7 +71,7 @@ def local_attention(
     flat(v),
     key_position,
     None,
-    dropout_multiplier(dropout_rng, dropout, look),
+    dropout_multiplier(dropout_rng, dropout, look, padded),
     look=look,
   )
   return out.reshape(batch, heads, padded, -1)[:, :, :length]

@@ -4,14 +4,16 @@ import jax
 import jax.numpy as jnp
 
 from trax_reformer_ext.ops.chunked_attention import (
-  MASKED,
-  Look,
-  Orders,
   chunked_attention,
   dropout_multiplier,
 )
 from trax_reformer_ext.ops.chunks import pad_to_multiple
+from trax_reformer_ext.ops.look import MASKED, Look, Orders
 from trax_reformer_ext.ops.sorting import sort_by_bucket
+
+# All pairs of a sequence are computed, in one large product without sorted
+# copies, if they are at most this many times those in the chunks.
+_DENSE_UP_TO = 1
 
 
 def lsh_attention(
@@ -86,6 +88,8 @@ def lsh_attention(
     intervals=intervals,
     count_once=not allow_duplicate_attention,
   )
+  n_computed = buckets.shape[2] * chunk_len * look.n_chunks
+  look = look._replace(dense=length <= _DENSE_UP_TO * n_computed)
   if mask is None and length % chunk_len:
     mask = jnp.ones((batch, length), bool)
   q, v, buckets = (
@@ -114,7 +118,7 @@ def lsh_attention(
     flat(v),
     flat(key_position),
     jax.tree.map(flat, Orders(order, rank, low, size)),
-    dropout_multiplier(dropout_rng, dropout, look),
+    dropout_multiplier(dropout_rng, dropout, look, padded),
     look=look,
   )
   return out.reshape(v.shape)[:, :, :length]

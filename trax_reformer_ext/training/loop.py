@@ -55,7 +55,7 @@ class Loop(training.Loop):
     self._saved = self.step
 
   def run(self, n_steps=1):
-    """As Trax's; Ctrl-C ends it with a word about the last checkpoint."""
+    """As Trax's, with a checkpoint at the end and a word on Ctrl-C."""
     sizes = [
       w.size for w in tl.flatten_weights_and_state(self._model.weights, ())[0]
     ]
@@ -69,6 +69,8 @@ class Loop(training.Loop):
       run_dir.write_configs(self._output_dir)
     try:
       super().run(n_steps)
+      if self._output_dir is not None and self._saved != self.step:
+        self.save_checkpoint('model')
     except KeyboardInterrupt:
       self._progress.close()
       again = f'the last checkpoint is of step {self._saved}'
@@ -163,8 +165,8 @@ def check_loss(model, loss_layer):
   if chunked_loss and not chunked_model:
     raise ReformerError(
       'train.loss_fn is ChunkedCrossEntropyLoss, but the model has no slices: '
-      'set ReformerLM.loss_chunk_size > 0, or leave train.loss_fn at its default '
-      'and Metrics.chunked at False'
+      'set ReformerLM.loss_chunk_size > 0, or leave train.loss_fn and '
+      'Metrics.chunked at their defaults'
     )
 
 

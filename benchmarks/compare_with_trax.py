@@ -1,0 +1,237 @@
+"""Times this package against Trax 1.4.1 on the same JAX, in one process.
+
+Both are compiled first and then run by turns, so that whatever else the
+machine does meets both alike; ratios are of the medians. Memory is XLA's own
+figure for the temporary buffers of the compiled program.
+
+  python benchmarks/compare_with_trax.py                  # everything, ~15 min
+  python benchmarks/compare_with_trax.py --only=small     # under a minute
+  python benchmarks/compare_with_trax.py --only=layer,lm --repeats=3
+"""
+
+import argparse
+import functools
+import statistics
+import time
+
+import jax
+import numpy as np
+import trax
+from trax import layers as tl
+
+import trax_reformer_ext as ext
+
+_MIB = 2**20
+
+
+def main():
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument(
+    '--only',
+    default='small,layer,lm',
+    help='parts to run, of small, layer and lm (default: all)',
+  )
+  parser.add_argument(
+    '--repeats', type=int, default=5, help='runs of each (default: 5)'
+  )
+  arguments = parser.parse_args()
+  parts = {'small': small, 'layer': layer, 'lm': language_model}
+  print(f'trax {_version("trax")}, JAX {jax.__version__}, {jax.devices()[0]}')
+  print(f'{"":44}  {"Trax":>19}  {"this package":>19}  ratio')
+  for name in arguments.only.split(','):
+    if name not in parts:
+      parser.error(f'--only is {name!r}: give {", ".join(parts)}')
+    parts[name](arguments.repeats)
+
+
+def small(repeats):
+  """Small batches of short sequences."""
+  for heads, d_head in ((4, 64), (8, 32), (8, 64)):
+    lsh = dict(chunk_len=16, n_hashes=2, n_buckets=8, causal=True)
+    options = dict(n_heads=heads, d_qk=d_head, d_v=d_head, **lsh)
+    compare(
+      f'2 LSH layers, 16 x 64, {heads} heads of {d_head}',
+      *(
+        _layer_gradient(
+          tl.Serial(make(**options), make(**options)), (16, 64, 256)
+        )
+        for make in (tl.LSHSelfAttention, ext.LSHSelfAttention)
+      ),
+      repeats=4 * repeats,
+    )
+  lsh = dict(chunk_len=16, n_hashes=2, n_buckets=8)
+  for heads, d_head, d_ff in ((4, 64, 512), (8, 64, 2048)):
+    shape = dict(
+      vocab_size=258,
+      d_model=256,
+      d_ff=d_ff,
+      n_layers=2,
+      n_heads=heads,
+      d_attention_key=d_head,
+      d_attention_value=d_head,
+      max_len=64,
+    )
+    compare(
+      f'LM of 2 LSH layers, 16 x 64, {heads} heads, d_ff {d_ff}',
+      *(
+        _lm_gradient(
+          model(attention_type=functools.partial(lsh_type, **lsh), **shape),
+          tl.WeightedCategoryCrossEntropy(),
+          (16, 64),
+        )
+        for model, lsh_type in (
+          (trax.models.ReformerLM, tl.LSHSelfAttention),
+          (ext.ReformerLM, ext.LSHSelfAttention),
+        )
+      ),
+      repeats=4 * repeats,
+    )
+
+
+def layer(repeats):
+  """The LSH layer: d_model 512, 8 heads of 64, chunks of 64, causal."""
+  for length, batch, rounds in (
+    (1024, 4, 4),
+    (4096, 1, 4),
+    (4096, 1, 8),
+    (16384, 1, 4),
+  ):
+    options = dict(
+      n_heads=8,
+      d_qk=64,
+      d_v=64,
+      chunk_len=64,
+      n_hashes=rounds,
+      n_buckets=2 * length // 64 if length < 16384 else [16, 32],
+      causal=True,
+    )
+    for what in ('forward', 'forward+backward'):
+      make = _layer_forward if what == 'forward' else _layer_gradient
+      compare(
+        f'LSH layer {length} x {batch}, {rounds} rounds, {what}',
+        make(tl.LSHSelfAttention(**options), (batch, length, 512)),
+        make(ext.LSHSelfAttention(**options), (batch, length, 512)),
+        repeats=repeats,
+      )
+
+
+def language_model(repeats):
+  """Loss and gradient of Trax's reformer_enwik8.gin shape, length 8192."""
+  for n_layers in (4, 12):
+    gradients = []
+    for model, local, lsh, more, loss in (
+      (
+        trax.models.ReformerLM,
+        tl.SelfAttention,
+        tl.LSHSelfAttention,
+        {},
+        tl.WeightedCategoryCrossEntropy(),
+      ),
+      (
+        ext.ReformerLM,
+        ext.SelfAttention,
+        ext.LSHSelfAttention,
+        dict(loss_chunk_size=1024),
+        ext.ChunkedCrossEntropyLoss(),
+      ),
+    ):
+      local = functools.partial(local, chunk_len=128, n_chunks_before=1)
+      lsh = functools.partial(
+        lsh, chunk_len=256, n_hashes=2, n_buckets=64, n_chunks_before=1
+      )
+      gradients.append(
+        _lm_gradient(
+          model(
+            vocab_size=258,
+            d_model=768,
+            d_ff=2048,
+            n_layers=n_layers,
+            n_heads=8,
+            max_len=8192,
+            attention_type=[local, local, lsh, local],
+            ff_activation=tl.Relu,
+            ff_chunk_size=1024,
+            **more,
+          ),
+          loss,
+          (1, 8192),
+        )
+      )
+    compare(f'LM of {n_layers} layers, 8192', *gradients, repeats=repeats)
+
+
+def compare(name, of_trax, ours, repeats):
+  """Runs two compiled programs by turns and prints a line."""
+  programs = of_trax, ours
+  times = [], []
+  for program in programs:
+    program.run()
+  for _ in range(repeats):
+    for seconds, program in zip(times, programs, strict=True):
+      start = time.perf_counter()
+      program.run()
+      seconds.append(time.perf_counter() - start)
+  medians = [statistics.median(x) for x in times]
+  columns = (
+    f'{m:7.3f} s {p.temp_mib:6.0f} MiB'
+    for m, p in zip(medians, programs, strict=True)
+  )
+  print(f'{name:44}  {"  ".join(columns)}  {medians[1] / medians[0]:5.2f}')
+
+
+class _Program:
+  """A compiled function with its arguments."""
+
+  def __init__(self, fn, *arguments):
+    self._compiled = jax.jit(fn).lower(*arguments).compile()
+    self._arguments = arguments
+    memory = self._compiled.memory_analysis()
+    self.temp_mib = memory.temp_size_in_bytes / _MIB
+
+  def run(self):
+    jax.block_until_ready(self._compiled(*self._arguments))
+
+
+def _layer_arguments(layer, shape):
+  x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+  weights, state = layer.init(trax.shapes.signature(x))
+  return x, weights, state, jax.random.PRNGKey(0)
+
+
+def _layer_forward(layer, shape):
+  return _Program(
+    lambda *arguments: layer.pure_fn(*arguments)[0],
+    *_layer_arguments(layer, shape),
+  )
+
+
+def _layer_gradient(layer, shape):
+  def gradient(x, weights, state, rng):
+    run = lambda x, weights: layer.pure_fn(x, weights, state, rng)[0]
+    y, vjp = jax.vjp(run, x, weights)
+    return y, vjp(y)
+
+  return _Program(gradient, *_layer_arguments(layer, shape))
+
+
+def _lm_gradient(model, loss, shape):
+  ids = np.random.default_rng(0).integers(2, 258, shape).astype(np.int32)
+  batch = ids, ids, np.ones(shape, np.float32)
+  layer = tl.Serial(model, loss)
+  weights, state = layer.init(trax.shapes.signature(batch))
+  gradient = jax.value_and_grad(
+    lambda weights, state, rng: layer.pure_fn(batch, weights, state, rng)[0]
+  )
+  return _Program(gradient, weights, state, jax.random.PRNGKey(0))
+
+
+def _version(package):
+  from importlib import metadata
+
+  return metadata.version(package)
+
+
+if __name__ == '__main__':
+  main()

@@ -1,0 +1,13 @@
+"""Set-up of all tests."""
+
+import os
+
+# Compiling takes most of the tests' time, and their programs are tiny.
+os.environ['XLA_FLAGS'] = (
+  os.environ.get('XLA_FLAGS', '')
+  + ' --xla_backend_optimization_level=0'
+  + ' --xla_llvm_disable_expensive_passes=true'
+)
+
+# Before any test imports Trax, whose import is much faster this way.
+import trax_reformer_ext  # noqa: E402, F401

@@ -1,0 +1,148 @@
+import itertools
+import lzma
+import zipfile
+
+import numpy as np
+import pytest
+
+from trax_reformer_ext import ReformerError, text_inputs
+from trax_reformer_ext.data import sources, text
+from trax_reformer_ext.data.entropy import entropies
+
+START = b'<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.3/"'
+PREFIX = START + b' and some more text of the encyclopedia' * 50
+
+
+def test_bytes_become_ids_and_come_back():
+  data = np.frombuffer('naïve 日本 \x00\xff'.encode(), np.uint8)
+  ids = text.encode(data)
+  assert ids.dtype == np.int32 and ids.min() >= 2 and ids.max() < 258
+  assert text.decode(ids) == 'naïve 日本 \x00\xff'
+  assert text.decode([0, 1, 2 + 0xFF, 2 + 65]) == '\ufffdA'
+
+
+def test_standard_library_is_split_the_same_way_every_time():
+  first, again = (sources.load_text('python_stdlib') for _ in range(2))
+  n = sum(len(x) for x in first.splits.values())
+  assert n > 3_000_000
+  assert abs(len(first.splits['train']) - 0.9 * n) <= 1
+  assert abs(len(first.splits['validation']) - 0.05 * n) <= 1
+  for name, data in first.splits.items():
+    np.testing.assert_array_equal(data, again.splits[name])
+
+
+def test_a_missing_package_is_announced(monkeypatch, tmp_path):
+  (tmp_path / 'json').mkdir()
+  (tmp_path / 'json' / '__init__.py').write_text('x = 1\n')
+  (tmp_path / 'b.py').write_text('# b\n')
+  (tmp_path / 'site-packages').mkdir()
+  (tmp_path / 'site-packages' / 'c.py').write_text('# never\n')
+  monkeypatch.setattr(sources.sysconfig, 'get_path', lambda _: str(tmp_path))
+  loaded = sources.load_text('python_stdlib')
+  assert b''.join(x.tobytes() for x in loaded.splits.values()) == (
+    b'# b\nx = 1\n'
+  )
+  assert 'not found there: asyncio, ' in loaded.description
+
+
+@pytest.mark.parametrize('form', ['enwik8', 'enwik8.zip', 'enwik8.xz'])
+def test_enwik8_is_read_in_every_form(form, tmp_path):
+  if form.endswith('zip'):
+    with zipfile.ZipFile(tmp_path / form, 'w') as archive:
+      archive.writestr('enwik8', PREFIX)
+  else:
+    pack = lzma.compress if form.endswith('xz') else bytes
+    (tmp_path / form).write_bytes(pack(PREFIX))
+  loaded = sources.load_text('enwik8', str(tmp_path))
+  assert b''.join(x.tobytes() for x in loaded.splits.values()) == PREFIX
+  assert f'{len(PREFIX):,} bytes, a PREFIX of' in loaded.description
+
+
+def test_missing_enwik8_says_where_and_how(tmp_path):
+  with pytest.raises(ReformerError) as error:
+    sources.load_text('enwik8', str(tmp_path))
+  assert str(tmp_path) in str(error.value)
+  assert 'mattmahoney.net/dc/enwik8.zip' in str(error.value)
+
+
+@pytest.mark.parametrize(
+  'name,content,message',
+  [
+    ('enwik8', b'something else', 'is not enwik8: it starts with'),
+    ('enwik8.xz', b'no archive', 'cannot be unpacked'),
+    ('enwik8.zip', b'no archive', 'cannot be unpacked'),
+    ('enwik8.xz', lzma.compress(PREFIX)[:-20], 'cannot be unpacked'),
+  ],
+)
+def test_broken_enwik8_is_refused(name, content, message, tmp_path):
+  (tmp_path / name).write_bytes(content)
+  with pytest.raises(ReformerError, match=message):
+    sources.load_text('enwik8', str(tmp_path))
+
+
+def test_zip_without_enwik8_is_refused(tmp_path):
+  with zipfile.ZipFile(tmp_path / 'enwik8.zip', 'w') as archive:
+    archive.writestr('../enwik8', PREFIX)
+  with pytest.raises(ReformerError, match='has no member enwik8'):
+    sources.load_text('enwik8', str(tmp_path))
+
+
+def test_more_than_enwik8_is_never_read(tmp_path, monkeypatch):
+  monkeypatch.setattr(sources, '_ENWIK8_BYTES', 1000)
+  (tmp_path / 'enwik8.xz').write_bytes(lzma.compress(START + bytes(10**7)))
+  with pytest.raises(ReformerError, match='more than 1,000 bytes'):
+    sources.load_text('enwik8', str(tmp_path))
+
+
+def test_full_size_needs_the_right_hash(tmp_path, monkeypatch):
+  monkeypatch.setattr(sources, '_ENWIK8_BYTES', len(PREFIX))
+  (tmp_path / 'enwik8').write_bytes(PREFIX)
+  with pytest.raises(ReformerError, match='SHA-1'):
+    sources.load_text('enwik8', str(tmp_path))
+
+
+def test_unknown_text_lists_the_known_ones():
+  with pytest.raises(ReformerError, match="'enwik9': give one of enwik8"):
+    sources.load_text('enwik9')
+
+
+def test_training_batches_depend_on_seed_and_number_alone():
+  data = np.arange(200, dtype=np.uint8)
+  take = lambda n, **k: list(
+    itertools.islice(text.random_windows(data, 16, 3, **k), n)
+  )
+  batches = take(5, seed=1)
+  np.testing.assert_array_equal(batches[3], take(1, seed=1, first=3)[0])
+  assert not np.array_equal(batches[0], take(1, seed=2)[0])
+  for ids, targets, weights in batches:
+    assert ids.shape == targets.shape == weights.shape == (3, 16)
+    assert (np.diff(ids) == 1).all() and weights.all()
+
+
+def test_a_split_is_read_once_with_padding_at_the_end():
+  data = np.arange(1, 101, dtype=np.uint8)
+  batches = list(text.windows_in_order(data, 16, 4))
+  ids = np.concatenate([b[0].ravel() for b in batches])
+  weights = np.concatenate([b[2].ravel() for b in batches])
+  np.testing.assert_array_equal(ids[weights > 0], text.encode(data))
+  assert weights.sum() == 100 and not ids[weights == 0].any()
+
+
+@pytest.mark.parametrize('name', ['length', 'batch_size', 'eval_batch_size'])
+def test_sizes_below_one_are_refused(name):
+  with pytest.raises(ReformerError, match=f'text_inputs.{name} is 0'):
+    text_inputs(**{name: 0})
+
+
+def test_a_length_beyond_the_text_is_refused():
+  with pytest.raises(ReformerError, match='text_inputs.length is 900000000'):
+    text_inputs(length=900_000_000)
+
+
+def test_entropies_of_known_texts():
+  fair = np.frombuffer(b'ab' * 500, np.uint8)
+  order_0, order_1 = entropies(fair)
+  assert abs(order_0 - 1) < 1e-9 and abs(order_1) < 1e-9
+  noise = np.random.default_rng(0).integers(0, 4, 100_000).astype(np.uint8)
+  order_0, order_1 = entropies(noise)
+  assert abs(order_0 - 2) < 0.01 and abs(order_1 - 2) < 0.01

@@ -1,0 +1,93 @@
+"""What XLA sets aside for the loss gradient: compiled, never run."""
+
+import functools
+
+import jax
+import numpy as np
+import trax.models
+from trax import layers as tl
+
+from tests.models.helpers import shapes_of
+from trax_reformer_ext import (
+  ChunkedCrossEntropyLoss,
+  LSHSelfAttention,
+  ReformerLM,
+  SelfAttention,
+)
+
+LENGTH, N_HEADS, N_HASHES, CHUNK = 4096, 2, 2, 64
+LOCAL = dict(chunk_len=CHUNK, n_chunks_before=1)
+LSH = dict(chunk_len=CHUNK, n_hashes=N_HASHES, n_buckets=64)
+# XLA's defaults, in place of the quick compilation of the other tests.
+OPTIMISED = dict(
+  xla_backend_optimization_level=3, xla_llvm_disable_expensive_passes=False
+)
+SIZES = dict(
+  vocab_size=258,
+  d_model=128,
+  d_ff=256,
+  d_attention_key=32,
+  d_attention_value=32,
+  n_heads=N_HEADS,
+  dropout=0.0,
+  max_len=LENGTH,
+  ff_chunk_size=512,
+)
+
+
+def memory(model, loss, compiler_options=None):
+  """Bytes of temporary memory of the loss gradient, and of the weights."""
+  shape = (1, LENGTH)
+  weights, state = shapes_of(model, shape)
+  loss = loss()
+
+  def compute(weights, state, tokens, targets):
+    rng = jax.random.PRNGKey(0)
+    out, _ = model.pure_fn(tokens, weights, state, rng)
+    out = out if isinstance(out, (tuple, list)) else (out,)
+    return loss.pure_fn((*out, tokens, targets), (), (), rng)[0]
+
+  tokens = jax.ShapeDtypeStruct(shape, np.int32)
+  targets = jax.ShapeDtypeStruct(shape, np.float32)
+  lowered = jax.jit(jax.grad(compute)).lower(weights, state, tokens, targets)
+  compiled = lowered.compile(compiler_options)
+  size = sum(w.size * w.dtype.itemsize for w in jax.tree.leaves(weights))
+  return compiled.memory_analysis().temp_size_in_bytes, size
+
+
+def test_memory_does_not_grow_with_depth():
+  ours = functools.partial(
+    ReformerLM,
+    **SIZES,
+    attention_type=[
+      functools.partial(SelfAttention, **LOCAL),
+      functools.partial(LSHSelfAttention, **LSH),
+    ],
+    loss_chunk_size=512,
+  )
+  of_trax = functools.partial(
+    trax.models.ReformerLM,
+    **SIZES,
+    attention_type=[
+      functools.partial(tl.SelfAttention, **LOCAL),
+      functools.partial(tl.LSHSelfAttention, **LSH, n_parallel_heads=None),
+    ],
+  )
+  shallow, small = memory(ours(n_layers=2), ChunkedCrossEntropyLoss, OPTIMISED)
+  deep, large = memory(ours(n_layers=8), ChunkedCrossEntropyLoss, OPTIMISED)
+  # Trax's layers are unrolled and take long to compile; the tests' quick way
+  # gives the same figures for them.
+  cross_entropy = tl.WeightedCategoryCrossEntropy
+  shallow_trax, _ = memory(of_trax(n_layers=2), cross_entropy)
+  deep_trax, _ = memory(of_trax(n_layers=8), cross_entropy)
+  mib = lambda n: f'{n / 2**20:.1f} MiB'
+  print(
+    f'2 and 8 layers: {mib(shallow)} and {mib(deep)}; '
+    f'Trax: {mib(shallow_trax)} and {mib(deep_trax)}'
+  )
+  # Three more LSH layers, with one byte a bucket.
+  buckets = 3 * N_HASHES * N_HEADS * LENGTH
+  # Each added weight once as a stacked copy and once as its gradient.
+  allowed = 1.1 * shallow + 2 * (large - small) + buckets
+  assert deep <= allowed, f'{mib(deep)} exceeds {mib(allowed)}'
+  assert deep_trax - shallow_trax > 3 * (deep - shallow)
