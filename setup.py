@@ -32,6 +32,7 @@ setuptools.setup(
   },
   install_requires=[
     'trax==1.4.1',
+    'absl-py>=2.5.1',
     'jax>=0.10.2',
     'gin-config>=0.5.0',
     'tensorflow-datasets>=4.9.10',

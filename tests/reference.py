@@ -189,6 +189,26 @@ def attention_and_gradients(q, k, v, counts, real, d_out):
     return np.asarray(out), [np.asarray(g) for g in gradients]
 
 
+def run_attention(attention, q, k, v, mask, d_out, **options):
+  """Output and gradients of attention(q, k, v, mask, **options), jitted.
+
+  Returns:
+    (out, gradients): gradients as of attention_and_gradients().
+  """
+  arrays = (q, v) if k is None else (q, k, v)
+
+  @jax.jit
+  def both(arrays, d_out):
+    def attend(q, *rest):
+      k = rest[0] if len(rest) == 2 else None
+      return attention(q, k, rest[-1], mask, **options)
+
+    out, vjp = jax.vjp(attend, *arrays)
+    return out, vjp(d_out)
+
+  return both(arrays, d_out)
+
+
 def batched_lsh_counts(buckets, mask=None, **options):
   """lsh_counts for every example and head.
 

@@ -78,6 +78,16 @@ def _parser():
   )
   commands = parser.add_subparsers(metavar='COMMAND', required=True)
 
+  common = argparse.ArgumentParser(add_help=False)
+  common.add_argument(
+    '--config',
+    action='append',
+    default=[],
+    metavar='GIN',
+    help='gin binding that wins over config files; may be repeated',
+  )
+  common.add_argument('--data_dir', metavar='DIR', help='where the data lies')
+
   described = ['config_file', 'config', 'output_dir', 'dataset', 'data_dir']
   described += ['model', 'log_level']
   command = commands.add_parser(
@@ -85,6 +95,7 @@ def _parser():
     help='train a model as a gin config says',
     description=_TRAIN,
     formatter_class=_PARAGRAPHS,
+    parents=[common],
   )
   command.set_defaults(run=_train)
   command.add_argument(
@@ -94,13 +105,6 @@ def _parser():
     metavar='FILE',
     help='gin file, or the name of a shipped config '
     f'({", ".join(configs.shipped_configs())}); may be repeated',
-  )
-  command.add_argument(
-    '--config',
-    action='append',
-    default=[],
-    metavar='GIN',
-    help='gin binding that wins over the files; may be repeated',
   )
   command.add_argument(
     '--output_dir',
@@ -116,7 +120,6 @@ def _parser():
   command.add_argument(
     '--dataset', metavar='NAME', help='data set, such as enwik8'
   )
-  command.add_argument('--data_dir', metavar='DIR', help='where the data lies')
   command.add_argument(
     '--log_level',
     type=int,
@@ -132,17 +135,11 @@ def _parser():
     help="bits per dim of a run's last checkpoint",
     description=_EVALUATE,
     formatter_class=_PARAGRAPHS,
+    parents=[common],
   )
   command.set_defaults(run=_evaluate)
   command.add_argument(
     '--output_dir', required=True, metavar='DIR', help='directory of the run'
-  )
-  command.add_argument(
-    '--config',
-    action='append',
-    default=[],
-    metavar='GIN',
-    help="gin binding that wins over the run's; may be repeated",
   )
   command.add_argument(
     '--split',
@@ -158,7 +155,6 @@ def _parser():
     help='evaluate with N sets of hash rotations and print their spread '
     '(default: 1)',
   )
-  command.add_argument('--data_dir', metavar='DIR', help='where the data lies')
   return parser
 
 

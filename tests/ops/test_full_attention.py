@@ -19,20 +19,7 @@ def make_case(seed, length, masked=False, shared_qk=False):
   return normal(6), k, normal(5), mask, normal(5)
 
 
-def run(q, k, v, mask, d_out, **options):
-  """Output and gradients with respect to q, v and, if given, k."""
-  arrays = (q, v) if k is None else (q, k, v)
-
-  @jax.jit
-  def both(arrays, d_out):
-    def attend(q, *rest):
-      k = rest[0] if len(rest) == 2 else None
-      return full_attention(q, k, rest[-1], mask, **options)
-
-    out, vjp = jax.vjp(attend, *arrays)
-    return out, vjp(d_out)
-
-  return both(arrays, d_out)
+run = functools.partial(reference.run_attention, full_attention)
 
 
 @pytest.mark.parametrize('block_len', [None, 4])

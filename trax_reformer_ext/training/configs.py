@@ -100,12 +100,12 @@ def _explain(e):
   lines += [line.strip() for line in str(e).split('\n')[1:]]
   what = lines[0].strip('"').rstrip('.')
   where = next((x for x in lines[1:] if x and not x.startswith('In ')), '')
-  hint = _hint(what, where)
+  hint = _hint(what)
   place = f' in {where!r}' if where and where not in what else ''
   return f'config: {what}{place}{hint}'
 
 
-def _hint(what, where):
+def _hint(what):
   for old, new in _RENAMED.items():
     if f"'{old}'" in what:
       return f': the parameter is called {new} since Trax 1.4'

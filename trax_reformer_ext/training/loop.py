@@ -37,14 +37,9 @@ class Loop(training.Loop):
   def load_checkpoint(self, directory=None, filename=None):
     """As Trax's, after a check that the weights are those of this model."""
     folder = directory or self._output_dir
-    if folder is not None and filename is None:
-      try:
-        stored = run_dir.read_weights(folder)
-      except ReformerError:
-        stored = None  # no checkpoint yet
-      if stored is not None:
-        own, _ = tl.flatten_weights_and_state(self._model.weights, ())
-        run_dir.check_weights(folder, stored, own)
+    if filename is None and folder and run_dir.has_weights(folder):
+      own, _ = tl.flatten_weights_and_state(self._model.weights, ())
+      run_dir.check_weights(folder, run_dir.read_weights(folder), own)
     super().load_checkpoint(directory, filename)
 
   def save_checkpoint(self, basename):
@@ -83,7 +78,7 @@ class Loop(training.Loop):
   def _run_one_step(self, task_index, task_changed):
     loss, stats = super()._run_one_step(task_index, task_changed)
     if self._progress is not None:
-      self._progress.update(self.step, np.mean(loss), self._n_tokens)
+      self._progress.update(self.step, loss, self._n_tokens)
     return loss, stats
 
   def _checked(self, stream, vocab_size):
@@ -110,11 +105,6 @@ class Loop(training.Loop):
 
   def _log_step(self, msg, stdout=True):
     _LOG.info('step %d: %s', self.step, msg)
-
-  def _save_gin(self, summary_writer):
-    super()._save_gin(summary_writer)
-    if self._output_dir is not None and self.is_chief:
-      run_dir.write_configs(self._output_dir)
 
 
 def find_vocab_size(layer):

@@ -22,8 +22,7 @@ class Progress:
       last: int, steps of the whole training.
       stream: where to write; None for stderr.
     """
-    self._first, self._last = first, last
-    self._step = first
+    self._step, self._last = first, last
     self._stream = stream or sys.stderr
     self._bar = None
     if self._stream.isatty():
@@ -35,7 +34,7 @@ class Progress:
         dynamic_ncols=True,
         desc='compiling',
       )
-    self._start = self._shown = time.monotonic()
+    self._shown = time.monotonic()
     self._tokens = 0
     self._compiled = None  # time and step from which the speed is measured
 
@@ -93,8 +92,6 @@ class Progress:
 def _clock(seconds):
   minutes, seconds = divmod(int(seconds), 60)
   hours, minutes = divmod(minutes, 60)
-  return (
-    f'{hours}:{minutes:02}:{seconds:02}'
-    if hours
-    else (f'{minutes}:{seconds:02}')
-  )
+  if hours:
+    return f'{hours}:{minutes:02}:{seconds:02}'
+  return f'{minutes}:{seconds:02}'

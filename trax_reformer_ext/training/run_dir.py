@@ -33,6 +33,11 @@ def config_path(folder):
   )
 
 
+def has_weights(folder):
+  """Whether a checkpoint has been written there."""
+  return (pathlib.Path(folder) / WEIGHTS).is_file()
+
+
 def read_weights(folder):
   """The weights of a run's last checkpoint, as a flat list of arrays.
 
@@ -42,7 +47,7 @@ def read_weights(folder):
     ReformerError: no checkpoint, or one that is cut off.
   """
   path = pathlib.Path(folder) / WEIGHTS
-  if not path.is_file():
+  if not has_weights(folder):
     raise ReformerError(
       f'--output_dir is {str(folder)!r}, which holds no {WEIGHTS}: train until '
       'the first checkpoint is written'
