@@ -4,6 +4,7 @@ Trax's modules are patched, JAX's are not, and nothing that is still there is
 touched: on a JAX that has what Trax needs, apply() changes nothing.
 """
 
+import contextlib
 import functools
 import importlib.abc
 import importlib.machinery
@@ -11,8 +12,15 @@ import importlib.util
 import inspect
 import logging
 import os
+import re
 import sys
+import tempfile
 import types
+
+_NOTICE = re.compile(
+  rb'WARNING: All log messages before absl::InitializeLog'
+  rb'|I\d{4} .*(port|cudart_stub)\.cc:'
+)
 
 
 @functools.cache
@@ -24,8 +32,9 @@ def apply():
   memory-efficient variant. Where several devices are visible one is used, and
   the log says so.
   """
-  _silence()
-  _import_trax()
+  _silence_gym()
+  with _without_tensorflow_notices():
+    _import_trax()
 
   import jax
   import jax.lib
@@ -40,14 +49,41 @@ def apply():
     sys.meta_path.insert(0, _TrainerFinder())
 
 
-def _silence():
-  """Drops notices that gym and TensorFlow print at every start."""
-  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+def _silence_gym():
+  """Drops the notice that gym prints at every start."""
   try:
     import gym_notices.notices
   except ImportError:
     return
   gym_notices.notices.notices.clear()
+
+
+@contextlib.contextmanager
+def _without_tensorflow_notices():
+  """Drops what TensorFlow's libraries say on stderr when they are loaded.
+
+  They write to the file descriptor before their log levels are set. Lines of
+  any other origin are passed on.
+  """
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+  sys.stderr.flush()
+  try:
+    stderr = os.dup(2)
+  except OSError:  # closed
+    yield
+    return
+  with tempfile.TemporaryFile() as said:
+    os.dup2(said.fileno(), 2)
+    try:
+      yield
+    finally:
+      sys.stderr.flush()
+      os.dup2(stderr, 2)
+      os.close(stderr)
+      said.seek(0)
+      lines = [line for line in said if not _NOTICE.match(line)]
+      if lines:
+        os.write(2, b''.join(lines))
 
 
 def _import_trax():

@@ -13,6 +13,7 @@ from trax_reformer_ext.layers._common import (
 )
 from trax_reformer_ext.ops import hashing
 from trax_reformer_ext.ops.full_attention import full_attention
+from trax_reformer_ext.ops.linear import linear
 from trax_reformer_ext.ops.local_attention import local_attention
 from trax_reformer_ext.ops.lsh_attention import lsh_attention
 
@@ -113,9 +114,9 @@ class _Attention(base.Layer):
       mask = mask.reshape(x.shape[:2]).astype(bool)
     attend_rng, output_rng, hash_rng = jax.random.split(rng, 3)
     *inward, w_o = (w.astype(x.dtype) for w in weights)
-    heads = [jnp.einsum('bld,hdk->bhlk', x, w) for w in inward]
+    heads = [_to_heads(x, w) for w in inward]
     out, saved = self._attend(heads, mask, attend_rng, hash_rng, saved)
-    out = jnp.einsum('bhlv,hvd->bld', out, w_o)
+    out = _from_heads(out, w_o)
     return dropout_by_feature(out, self._output_dropout, output_rng), saved
 
 
@@ -410,6 +411,24 @@ class LSHSelfAttention(_Attention):
       rng, self._n_heads, self._d_qk, self._n_hashes, n_buckets
     )
     return hashing.hash_vectors(q, rotations, n_buckets)
+
+
+def _to_heads(x, w):
+  """[batch, length, d_model], [heads, d_model, depth] -> one array a head.
+
+  As one product, and one transposition of its result: [batch, heads, length,
+  depth].
+  """
+  heads, d_model, depth = w.shape
+  y = linear(x, jnp.swapaxes(w, 0, 1).reshape(d_model, heads * depth))
+  return jnp.swapaxes(y.reshape(x.shape[:2] + (heads, depth)), 1, 2)
+
+
+def _from_heads(x, w):
+  """The sum over heads of [batch, heads, length, depth] @ w [heads, depth, d]."""
+  batch, heads, length, depth = x.shape
+  rows = jnp.swapaxes(x, 1, 2).reshape(batch, length, heads * depth)
+  return linear(rows, w.reshape(heads * depth, -1))
 
 
 def _smallest_int(n_values):

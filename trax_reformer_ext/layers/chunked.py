@@ -7,6 +7,7 @@ from trax.layers import base
 
 from trax_reformer_ext.layers._common import check, configurable
 from trax_reformer_ext.ops.chunks import pad_to_multiple
+from trax_reformer_ext.ops.linear import linear
 from trax_reformer_ext.ops.loops import map_onto, scan_onto, zeros_after
 
 
@@ -111,6 +112,16 @@ class Chunked(base.Layer):
     return x.reshape((x.shape[0], -1) + x.shape[3:])[:, :length]
 
 
+class _Dense(tl.Dense):
+  """trax.layers.Dense with gradients by ops.linear."""
+
+  def forward(self, x):
+    if not self._use_bias:
+      return linear(x, self.weights)
+    kernel, bias = self.weights
+    return linear(x, kernel) + bias
+
+
 @configurable
 def ChunkedDense(n_units, chunk_size=0, use_bias=True, use_bfloat16=False):
   """Returns trax.layers.Dense on slices of the length.
@@ -124,7 +135,7 @@ def ChunkedDense(n_units, chunk_size=0, use_bias=True, use_bfloat16=False):
   Returns:
     A layer that maps [batch, length, d] to [batch, length, n_units].
   """
-  dense = tl.Dense(n_units, use_bias=use_bias, use_bfloat16=use_bfloat16)
+  dense = _Dense(n_units, use_bias=use_bias, use_bfloat16=use_bfloat16)
   return Chunked(dense, chunk_size, name=f'ChunkedDense_{n_units}')
 
 
@@ -161,10 +172,10 @@ def ChunkedFeedForward(
   drop = lambda rate: tl.Dropout(rate=rate, shared_axes=[-2], mode=mode)
   block = tl.Serial(
     tl.LayerNorm(center=center_layernorm),
-    tl.Dense(d_ff),
+    _Dense(d_ff),
     drop(dropout if ff_dropout is None else ff_dropout),
     activation(),
-    tl.Dense(d_model),
+    _Dense(d_model),
     drop(dropout),
   )
   return Chunked(block, chunk_size, name=f'ChunkedFeedForward_{d_ff}')

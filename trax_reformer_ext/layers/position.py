@@ -1,11 +1,17 @@
 """Positional encodings that take any length they are made for."""
 
+import gin
 import jax
 import jax.numpy as jnp
 from trax import layers as tl
 from trax.layers import base
 
 from trax_reformer_ext.layers._common import check, check_mode, configurable
+
+# So that a config can set AxialPositionalEncoding.kernel_initializer.
+RandomNormalInitializer = gin.external_configurable(
+  tl.RandomNormalInitializer, module='trax_reformer_ext'
+)
 
 
 class PositionalEncoding(tl.PositionalEncoding):

@@ -7,7 +7,9 @@ al. 2020: combining the rounds by their log-normalisers is the same sum).
 
 The gradient is written by hand: what is kept for it are the inputs, the
 output, one log-normaliser a token and the orders; scores and probabilities
-exist for one group of heads at a time, forward and backward.
+exist for one group of heads at a time, forward and backward. Sequences so
+short that the probabilities take no more memory than queries and values keep
+them too.
 """
 
 import functools
@@ -22,7 +24,7 @@ from trax_reformer_ext.ops.loops import map_onto
 # Added to the mean square of a key before it divides, as in Trax.
 _EPSILON = 1e-6
 # Scores of the heads that are computed together fill about this many bytes.
-_GROUP_BYTES = 2**18
+_GROUP_BYTES = 2**20
 
 
 def chunked_attention(q, k, v, key_position, orders, multiplier, *, look):
@@ -100,27 +102,31 @@ def _over_groups(fn, group, onto, *arrays):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _attention(look, group, q, k, v, key_position, orders, multiplier):
-  return _attention_fwd(look, group, q, k, v, key_position, orders, multiplier)[
-    0
-  ]
+  return _run_forward(
+    look, group, False, q, k, v, key_position, orders, multiplier
+  )[0]
+
+
+def _run_forward(look, group, keep, q, k, v, key_position, orders, multiplier):
+  forward = functools.partial(_forward, look, keep, multiplier)
+  kept = jnp.zeros(q.shape[:2] + (q.shape[1],), jnp.float32) if keep else None
+  onto = v, v[..., 0].astype(jnp.float32), kept
+  return _over_groups(forward, group, onto, q, k, v, key_position, orders)
 
 
 def _attention_fwd(look, group, q, k, v, key_position, orders, multiplier):
-  forward = functools.partial(_forward, look, multiplier)
-  onto = v, v[..., 0].astype(jnp.float32)
-  out, log_norm = _over_groups(
-    forward, group, onto, q, k, v, key_position, orders
-  )
-  saved = q, k, v, key_position, orders, multiplier, out, log_norm
-  return out, saved
+  keep = look.dense and q.shape[1] <= q.shape[2] + v.shape[2]
+  inputs = q, k, v, key_position, orders, multiplier
+  results = _run_forward(look, group, keep, *inputs)
+  return results[0], (*inputs, *results)
 
 
 def _attention_bwd(look, group, saved, d_out):
-  q, k, v, key_position, orders, multiplier, out, log_norm = saved
+  q, k, v, key_position, orders, multiplier, *results = saved
   backward = functools.partial(_backward, look, multiplier)
   onto = q, k, v
   dq, dk, dv = _over_groups(
-    backward, group, onto, q, k, v, key_position, orders, out, log_norm, d_out
+    backward, group, onto, q, k, v, key_position, orders, *results, d_out
   )
   zeros = lambda x: np.zeros(x.shape, jax.dtypes.float0)
   none = None if multiplier is None else jnp.zeros_like(multiplier)
@@ -130,8 +136,11 @@ def _attention_bwd(look, group, saved, d_out):
 _attention.defvjp(_attention_fwd, _attention_bwd)
 
 
-def _forward(look, multiplier, q, k, v, key_position, orders):
-  """Output [g, length, d_v] and log-normaliser [g, length] of one group."""
+def _forward(look, keep, multiplier, q, k, v, key_position, orders):
+  """One group's output [g, length, d_v] and log-normaliser [g, length].
+
+  With keep, also its probabilities [g, length, length]; otherwise None.
+  """
   view = _view(look, q.shape[:2], orders)
   queries = view.chunks(q)
   keys = view.look(_keys(look, view, queries, k))
@@ -143,6 +152,9 @@ def _forward(look, multiplier, q, k, v, key_position, orders):
   top = jnp.maximum(jnp.max(scores, axis=-1), jnp.float32(-1e30))
   weights = _times(counts, jnp.exp(scores - top[..., None]))
   total = jnp.sum(weights, axis=-1)
+  kept = None
+  if keep:
+    kept = (weights / jnp.where(total > 0, total, 1)[..., None])[:, 0]
   if multiplier is not None:
     weights = weights * multiplier
   sums = _dot('rncw,rnwv->rncv', weights.astype(v.dtype), values)
@@ -159,11 +171,11 @@ def _forward(look, multiplier, q, k, v, key_position, orders):
   if look.shared_qk:
     alone = _alone(log_norm, key_position)[..., None]
     out = jnp.where(alone, v.astype(out.dtype), out)
-  return out.astype(v.dtype), log_norm
+  return out.astype(v.dtype), log_norm, kept
 
 
 def _backward(
-  look, multiplier, q, k, v, key_position, orders, out, log_norm, d_out
+  look, multiplier, q, k, v, key_position, orders, out, log_norm, kept, d_out
 ):
   """Gradients of one group with respect to q, k and v."""
   view = _view(look, q.shape[:2], orders)
@@ -173,23 +185,30 @@ def _backward(
   keys = view.look(_keys(look, view, queries, k))
   values = view.look(view.chunks(v))
   d_outs = view.chunks(d_out)
-  # Scores as [key, query]: then the left operand of most products has the
-  # contracted axis minor, which XLA's CPU back end runs twice as fast.
-  scores = _dot('rnwd,rncd->rnwc', keys, queries)
-  counts = view.counts(key_position, keys_first=True)
-  scores = jnp.where(counts > 0, scores, -jnp.inf)
-  weights = jnp.exp(scores - view.chunks(log_norm)[..., None, :])
-  weights = _times(counts, weights)
-  d_weights = _dot('rnwv,rncv->rnwc', values, d_outs)
+  if kept is None:
+    # Scores as [key, query]: then the left operand of most products has the
+    # contracted axis minor, which XLA's CPU back end runs twice as fast.
+    pairs = 'rnwc'
+    of_query = lambda x: jnp.expand_dims(view.chunks(x), -2)
+    scores = _dot(f'rnwd,rncd->{pairs}', keys, queries)
+    counts = view.counts(key_position, keys_first=True)
+    scores = jnp.where(counts > 0, scores, -jnp.inf)
+    weights = _times(counts, jnp.exp(scores - of_query(log_norm)))
+    multiplier = None if multiplier is None else multiplier.T
+  else:
+    pairs = 'rncw'
+    of_query = lambda x: jnp.expand_dims(view.chunks(x), -1)
+    weights = view.chunks(kept)
+  d_weights = _dot(f'rnwv,rncv->{pairs}', values, d_outs)
   dropped = weights
   if multiplier is not None:
-    d_weights = d_weights * multiplier.T
-    dropped = weights * multiplier.T
-  d_scores = weights * (d_weights - view.chunks(inner)[..., None, :])
+    d_weights = d_weights * multiplier
+    dropped = weights * multiplier
+  d_scores = weights * (d_weights - of_query(inner))
   d_scores = d_scores.astype(q.dtype)
-  d_values = _dot('rnwc,rncv->rnwv', dropped.astype(v.dtype), d_outs)
-  d_keys = view.unlook(_dot('rnwc,rncd->rnwd', d_scores, queries))
-  d_queries = _dot('rnwc,rnwd->rncd', d_scores, keys)
+  d_values = _dot(f'{pairs},rncv->rnwv', dropped.astype(v.dtype), d_outs)
+  d_keys = view.unlook(_dot(f'{pairs},rncd->rnwd', d_scores, queries))
+  d_queries = _dot(f'{pairs},rnwd->rncd', d_scores, keys)
   if look.shared_qk:
     d_queries += _normalised_bwd(queries.astype(jnp.float32), d_keys)
     dk = None

@@ -188,7 +188,7 @@ class Dense:
       keys_first: bool, the last two axes are (key, query), not (query, key).
 
     Returns:
-      bool or int32 [group, 1, length, length].
+      bool, int32 or float32 [group, 1, length, length].
     """
     look = self._look
     of_query, of_key = (-2, -1) if keys_first else (-1, -2)
@@ -196,41 +196,48 @@ class Dense:
     key = lambda x: jnp.expand_dims(x[:, None], of_key)
     position = jnp.arange(self._length, dtype=jnp.int32)[None]
     allowed = _allowed(look, query(position), key(key_position))
-    rounds = range(self._orders.rank.shape[1])
-    if look.intervals:
-      admitted = [self._within_interval(r, query, key) for r in rounds]
-    else:
-      admitted = [self._within_chunks(r, query, key) for r in rounds]
+    if not look.intervals:
+      counts = self._counts_of_chunks()
+      counts = jnp.swapaxes(counts, 1, 2) if keys_first else counts
+      return jnp.where(allowed, counts[:, None], 0)
+    admitted = [
+      _within(key(rank), query(low), query(size))
+      for _, rank, low, size in self._by_round()
+    ]
     if look.count_once:
       return allowed & functools.reduce(jnp.logical_or, admitted)
     return jnp.where(allowed, sum(x.astype(jnp.int32) for x in admitted), 0)
 
-  def _within_interval(self, r, query, key):
-    _, rank, low, size = (x[:, r] for x in self._orders)
-    return _within(key(rank), query(low), query(size))
+  def _by_round(self):
+    """The orders of one round after another, [group, length] each."""
+    n_rounds = self._orders.rank.shape[1]
+    return [[x[:, r] for x in self._orders] for r in range(n_rounds)]
 
-  def _within_chunks(self, r, query, key):
-    """How often the look of round r finds a key, in whichever round."""
+  def _counts_of_chunks(self):
+    """In how many looks of a query a key is: float32 [group, query, key].
+
+    The product of two matrices over the chunks of all rounds: how often the
+    query's looks hold a chunk, and whether the key is in it.
+    """
     look, rank = self._look, self._orders.rank
     n_rounds, length = rank.shape[1:]
     n_chunks = length // look.chunk_len
-    chunk = rank // look.chunk_len
-    first = chunk[:, r] - look.n_chunks_before
-    if not look.ring:
-      return _within(key(chunk[:, r]), query(first), look.n_chunks)
-    # Chunks of all rounds in one ring: the look may end in another round.
-    before = -(-look.n_chunks_before // n_chunks)
-    after = -(-look.n_chunks_after // n_chunks)
-    size = n_rounds * n_chunks
-    whole, rest = divmod(look.n_chunks, size)
-    first = query((first + r * n_chunks) % size)
-    count = 0
-    for other in {(r + i) % n_rounds for i in range(-before, after + 1)}:
-      # Of the places in the look, in order, the first that shows the key.
-      place = key(chunk[:, other] + other * n_chunks) - first
-      place = jnp.where(place < 0, place + size, place)
-      count += whole + (place < rest).astype(jnp.int32)
-    return count
+    n_all = n_rounds * n_chunks
+    every = jnp.arange(n_all, dtype=jnp.int32)
+    looks = members = 0
+    for r in range(n_rounds):
+      chunk = (rank[:, r] // look.chunk_len + r * n_chunks)[..., None]
+      members += (chunk == every).astype(jnp.float32)
+      first = chunk - look.n_chunks_before
+      if look.ring:
+        # Chunks of all rounds in one ring, which a look may go round.
+        whole, rest = divmod(look.n_chunks, n_all)
+        looks += whole + ((every - first) % n_all < rest).astype(jnp.float32)
+      else:
+        inside = every // n_chunks == r
+        seen = inside & _within(every, first, look.n_chunks)
+        looks += seen.astype(jnp.float32)
+    return jnp.einsum('gqc,gkc->gqk', looks, members)
 
 
 def _allowed(look, query, key):
