@@ -17,7 +17,12 @@ _RENAMED = {
 # Configurables whose bindings are checked against the types of the defaults.
 _TYPED = ('train', 'multifactor', 'Adam', 'Adafactor', 'batcher')
 # Parameters that take more types than their default has.
-_UNTYPED = ('share_qk', 'ff_use_sru', 'use_memory_efficient_trainer')
+_UNTYPED = (
+  'share_qk',
+  'ff_use_sru',
+  'use_memory_efficient_trainer',
+  'minimum',
+)
 
 
 def shipped_configs():

@@ -97,10 +97,8 @@ def eval_model(batch):
 def _load_weights(model, stored, folder):
   own, _ = tl.flatten_weights_and_state(model.weights, ())
   run_dir.check_weights(folder, stored, own)
-  # Shapes in place of arrays, as Trax compares its leaves with ().
-  tree = jax.tree.map(shapes.signature, model.weights)
   model.weights, _ = tl.unflatten_weights_and_state(
-    stored, (), (tree, ()), weights_only=True
+    stored, (), (model.weights, ()), weights_only=True
   )
 
 

@@ -1,7 +1,10 @@
 """Trax's training loop, with checks before it and progress during it."""
 
+import contextlib
 import logging
 import math
+import signal
+import threading
 
 import numpy as np
 from trax import layers as tl
@@ -26,6 +29,7 @@ class Loop(training.Loop):
   def __init__(self, model, tasks, eval_model=None, eval_tasks=None, **kwargs):
     tasks = _as_list(tasks)
     self._progress = None
+    self._interrupted = False
     vocab_size = find_vocab_size(model)
     for task in tasks + _as_list(eval_tasks):
       check_ids(task.sample_batch, vocab_size)
@@ -63,7 +67,8 @@ class Loop(training.Loop):
     if self._output_dir is not None and self.is_chief:
       run_dir.write_configs(self._output_dir)
     try:
-      super().run(n_steps)
+      with self._stop_between_steps():
+        super().run(n_steps)
       if self._output_dir is not None and self._saved != self.step:
         self.save_checkpoint('model')
     except KeyboardInterrupt:
@@ -79,7 +84,33 @@ class Loop(training.Loop):
     loss, stats = super()._run_one_step(task_index, task_changed)
     if self._progress is not None:
       self._progress.update(self.step, loss, self._n_tokens)
+    if self._interrupted:
+      raise KeyboardInterrupt
     return loss, stats
+
+  @contextlib.contextmanager
+  def _stop_between_steps(self):
+    """Lets Ctrl-C wait for the end of a step; a second one does not wait.
+
+    Raised at any moment, KeyboardInterrupt may land in a callback of JAX,
+    which loses it.
+    """
+
+    def wait(signum, frame):
+      del signum, frame
+      self._interrupted = True
+      signal.signal(signal.SIGINT, before)
+      self._progress.say('Stopping after this step; Ctrl-C again stops at once')
+
+    self._interrupted = False
+    if threading.current_thread() is not threading.main_thread():
+      yield
+      return
+    before = signal.signal(signal.SIGINT, wait)
+    try:
+      yield
+    finally:
+      signal.signal(signal.SIGINT, before)
 
   def _checked(self, stream, vocab_size):
     for batch in stream:
