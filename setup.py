@@ -40,10 +40,17 @@ setuptools.setup(
     'importlib_resources>=7.1.0',
     'matplotlib>=3.11.2',
     'numpy>=2.4.6',
+    'sentencepiece>=0.2.3',
     'tqdm>=4.70.1',
   ],
   extras_require={
-    'test': ['hypothesis>=6.170.15', 'pytest>=9.2.0'],
+    'test': [
+      # Needed by tfds.testing, which does not say so.
+      'dill>=0.4.1',
+      'hypothesis>=6.170.15',
+      'pytest>=9.2.0',
+      'tensorboard>=2.21.0',
+    ],
   },
   entry_points={
     'console_scripts': ['trax-reformer = trax_reformer_ext.cli:main'],

@@ -102,7 +102,6 @@ def tags_of(folder):
 
 
 def test_scalars_can_be_read_by_tensorboard(run):
-  pytest.importorskip('tensorboard', reason='TensorFlow came without it')
   folder, _, _ = run
   tags = str(tags_of(folder / 'eval')) + str(tags_of(folder / 'train'))
   assert 'metrics/bits_per_dim' in tags and 'training/learning_rate' in tags
@@ -258,6 +257,10 @@ MISTAKES = {
   'ambiguous name': (
     [*TINY, *bind('ReformerLM.n_layers = 2')],
     'trax_reformer_ext.ReformerLM',
+  ),
+  'ambiguous layer': (
+    [*TINY, *bind('LSHSelfAttention.n_hashes = 2')],
+    'trax_reformer_ext.LSHSelfAttention',
   ),
   'wrong type': (
     [*TINY, *bind(f"{MODEL}.n_layers = 'four'")],
