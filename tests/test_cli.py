@@ -318,6 +318,19 @@ def test_mistakes_are_said_in_one_line(name, tmp_path, capsys):
   assert not (folder / 'model.pkl.gz').exists()
 
 
+@pytest.mark.parametrize(
+  'arguments,message',
+  [
+    (['translate'], "invalid choice: 'translate'"),
+    (['train', '--steps=3'], 'unrecognized arguments: --steps=3; see'),
+    (['evaluate'], 'the following arguments are required: --output_dir'),
+    (['train', '--use_tpu=perhaps'], "'perhaps' is not true or false"),
+  ],
+)
+def test_mistakes_in_the_command_itself(arguments, message, capsys):
+  assert_mistake(call(capsys, *arguments), message)
+
+
 def test_data_that_is_something_else(tmp_path, capsys):
   (tmp_path / 'enwik8').write_bytes(b'some other file' * 1000)
   result = call(

@@ -53,8 +53,8 @@ def main(argv=None):
   if not sys.warnoptions:
     # Of Trax and JAX about each other: nothing that a user can act on.
     warnings.simplefilter('ignore')
-  arguments = _parser().parse_args(argv)
   try:
+    arguments = _parser().parse_args(argv)
     arguments.run(arguments)
   except KeyboardInterrupt as e:
     print(f'trax-reformer: {e or "stopped"}', file=sys.stderr)
@@ -68,8 +68,15 @@ def main(argv=None):
   return 0
 
 
+class _Parser(argparse.ArgumentParser):
+  """An argument parser whose errors are said as all others are."""
+
+  def error(self, message):
+    raise ReformerError(f'{message}; see {self.prog} --help')
+
+
 def _parser():
-  parser = argparse.ArgumentParser(
+  parser = _Parser(
     prog='trax-reformer',
     description='Trains and evaluates Reformers that gin configures.',
   )
