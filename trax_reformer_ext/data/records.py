@@ -143,10 +143,7 @@ def open_records(dataset_name, data_dir, split, **config):
   fitting = whole or fitting
   if len(fitting) == 1:
     return Records(fitting[0], split)
-  flags = ''.join(
-    f' --{k}={v}' for k, v in wanted.items() if k in ('length', 'path')
-  )
-  command = f'trax-reformer prepare {dataset_name} --data_dir={data_dir}{flags}'
+  command = _command(dataset_name, data_dir, wanted)
   if fitting:
     names = ', '.join(_words(i.metadata['parameters']) for i in fitting)
     raise ReformerError(
@@ -180,6 +177,16 @@ def prepared_infos(dataset_name, data_dir):
   )
   infos = [tfds.builder_from_directory(f.parent).info for f in files]
   return [i for i in infos if 'parameters' in i.metadata]
+
+
+def _command(name, data_dir, parameters):
+  source = parameters.get('source')
+  command = f'trax-reformer prepare {name}{f"/{source}" if source else ""}'
+  flags = [f'--data_dir={data_dir}']
+  flags += [
+    f'--{k}={parameters[k]}' for k in ('length', 'path') if k in parameters
+  ]
+  return ' '.join([command, *flags])
 
 
 def _plain(name, value):

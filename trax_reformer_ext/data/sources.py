@@ -28,7 +28,8 @@ _PACKAGES = (
   'xml',
 )
 _ENWIK8_BYTES = 100_000_000
-_ENWIK8_URL = 'http://mattmahoney.net/dc/enwik8.zip'
+ENWIK8_URL = 'http://mattmahoney.net/dc/enwik8.zip'
+ENWIK8_NAMES = ('enwik8', 'enwik8.zip', 'enwik8.xz')
 _ENWIK8_SHA1 = '57b8363b814821dc9d47aa4d41f58733519076b2'
 _ENWIK8_START = b'<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.3/"'
 # Compressed files are read in pieces, so that a small one can't fill memory.
@@ -81,10 +82,15 @@ def load_text(name, data_dir=None):
 
 def default_data_dir():
   """The folder in which data files are looked for."""
+  return manual_dir(pathlib.Path('~/tensorflow_datasets').expanduser())
+
+
+def manual_dir(data_dir):
+  """$REFORMER_DATA, or TFDS's folder of manual downloads in data_dir."""
   folder = os.environ.get('REFORMER_DATA')
-  return pathlib.Path(
-    folder or '~/tensorflow_datasets/downloads/manual'
-  ).expanduser()
+  if folder:
+    return pathlib.Path(folder).expanduser()
+  return data_dir / 'downloads' / 'manual'
 
 
 def _python_stdlib(data_dir):
@@ -120,24 +126,54 @@ def _enwik8(data_dir):
   folder = default_data_dir()
   if data_dir is not None:
     folder = pathlib.Path(data_dir).expanduser()
-  names = ['enwik8', 'enwik8.zip', 'enwik8.xz']
-  prefixes = sorted(p.name for p in folder.glob('enwik8_first_*_bytes.xz'))
-  paths = [folder / name for name in names + prefixes]
-  path = next((p for p in paths if p.is_file()), None)
+  path = find_enwik8(folder)
   if path is None:
     raise ReformerError(
-      f'enwik8 is missing: looked in {folder} for {", ".join(names)}; download '
-      f'{_ENWIK8_URL} to there, or name its folder by --data_dir'
+      f'enwik8 is missing: looked in {folder} for {", ".join(ENWIK8_NAMES)}; '
+      f'download {ENWIK8_URL} to there, or name its folder by --data_dir'
     )
+  data = read_enwik8(path)
+  return data, describe_enwik8(path, data)
+
+
+def find_enwik8(folder):
+  """Path of enwik8 in a folder, or of a prefix of it, or None."""
+  prefixes = sorted(p.name for p in folder.glob('enwik8_first_*_bytes.xz'))
+  paths = [folder / name for name in (*ENWIK8_NAMES, *prefixes)]
+  return next((p for p in paths if p.is_file()), None)
+
+
+def read_enwik8(path):
+  """Reads enwik8, or a prefix of it.
+
+  Args:
+    path: pathlib.Path of a plain, zipped or xz file.
+
+  Returns:
+    bytes.
+
+  Raises:
+    ReformerError: the file can't be read, or is not enwik8.
+  """
   data = _read(path)
   _check_enwik8(path, data)
+  return data
+
+
+def is_prefix(data):
+  """Whether the bytes of enwik8 are not all of it."""
+  return len(data) < _ENWIK8_BYTES
+
+
+def describe_enwik8(path, data):
+  """One line for the user."""
   description = f'enwik8 from {path}: {len(data):,} bytes'
-  if len(data) < _ENWIK8_BYTES:
+  if is_prefix(data):
     description += (
       f', a PREFIX of the {_ENWIK8_BYTES:,}: figures on it compare only with '
       'others on the same bytes'
     )
-  return data, description
+  return description
 
 
 def _read(path):
@@ -149,7 +185,7 @@ def _read(path):
         if 'enwik8' not in names:
           raise ReformerError(
             f'{path} has no member enwik8 (it has {", ".join(names[:5])}): '
-            f'download {_ENWIK8_URL}'
+            f'download {ENWIK8_URL}'
           )
         with archive.open('enwik8') as f:
           return _read_at_most(f)
@@ -164,7 +200,7 @@ def _read(path):
     RuntimeError,
   ) as e:
     raise ReformerError(
-      f'{path} cannot be unpacked ({e}): download {_ENWIK8_URL} again'
+      f'{path} cannot be unpacked ({e}): download {ENWIK8_URL} again'
     ) from e
   except OSError as e:
     raise ReformerError(f'{path} cannot be read ({e})') from e
@@ -187,16 +223,16 @@ def _check_enwik8(path, data):
   if start != _ENWIK8_START:
     raise ReformerError(
       f'{path} is not enwik8: it starts with {start[:24]!r}, not with '
-      f'{_ENWIK8_START[:24]!r}; download {_ENWIK8_URL}'
+      f'{_ENWIK8_START[:24]!r}; download {ENWIK8_URL}'
     )
   if len(data) > _ENWIK8_BYTES:
     raise ReformerError(
       f'{path} is not enwik8: it has more than {_ENWIK8_BYTES:,} bytes; '
-      f'download {_ENWIK8_URL}'
+      f'download {ENWIK8_URL}'
     )
   full = len(data) == _ENWIK8_BYTES
   if full and hashlib.sha1(data).hexdigest() != _ENWIK8_SHA1:
     raise ReformerError(
       f'{path} is not enwik8: its SHA-1 is not {_ENWIK8_SHA1}; download '
-      f'{_ENWIK8_URL} again'
+      f'{ENWIK8_URL} again'
     )

@@ -1,0 +1,146 @@
+"""What all builders share: fixed-length sequences of ids, in order."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from trax_reformer_ext.errors import ReformerError
+
+
+@dataclasses.dataclass(eq=False)
+class SequenceConfig(tfds.core.BuilderConfig):
+  """A config whose further fields are the parameters of the data.
+
+  Attributes:
+    name: str, made of the parameters.
+  """
+
+  name: str = ''
+
+  @property
+  def parameters(self):
+    """dict from the names of the parameters to their values."""
+    return {name: getattr(self, name) for name in self.parameter_names()}
+
+  @classmethod
+  def parameter_names(cls):
+    known = {f.name for f in dataclasses.fields(tfds.core.BuilderConfig)}
+    return [f.name for f in dataclasses.fields(cls) if f.name not in known]
+
+  def fingerprint(self):
+    """str that changes when the user's files do; None for published data."""
+    return None
+
+
+class SequenceBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+  """Writes records {'inputs': int32 [length]}, all of one size.
+
+  The info's metadata holds: `parameters` of the config, `description` (one
+  line: which source, and whether it is a prefix), `vocab_size`, `n_tokens` (of
+  each split, without padding), `n_broken` (inputs that were left out), `broken`
+  (the names of the first 100 of them) and `fingerprint`.
+  """
+
+  CONFIG = SequenceConfig
+  VOCAB_SIZE = None
+
+  def __init__(self, *, config=None, skip_broken=False, **kwargs):
+    """Makes a builder.
+
+    Args:
+      config: as in TFDS; or else give the parameters of the config by name.
+      skip_broken: bool, whether inputs that can't be decoded are left out, or
+        else an error.
+      **kwargs: parameters of the config, and what TFDS's builders take.
+
+    Raises:
+      ReformerError: a parameter that is not allowed.
+    """
+    names = self.CONFIG.parameter_names()
+    parameters = {n: kwargs.pop(n) for n in names if n in kwargs}
+    if parameters or not (config or self.builder_configs):
+      config = self.CONFIG(**parameters)
+      # TFDS wants its own object where there is one of this name.
+      config = self.builder_configs.get(config.name, config)
+    self._skip_broken = skip_broken
+    super().__init__(config=config, **kwargs)
+
+  @classmethod
+  def detect(cls, manual_dir):
+    """Parameters that fit what lies in a folder, as a dict.
+
+    Args:
+      manual_dir: pathlib.Path.
+    """
+    del manual_dir
+    return {}
+
+  def _sequence_length(self):
+    raise NotImplementedError
+
+  def _info(self):
+    inputs = tfds.features.Tensor(
+      shape=(self._sequence_length(),),
+      dtype=np.int32,
+      encoding=tfds.features.Encoding.BYTES,
+    )
+    return self.dataset_info_from_configs(
+      features=tfds.features.FeaturesDict({'inputs': inputs}),
+      supervised_keys=('inputs', 'inputs'),
+      disable_shuffling=True,
+      metadata=tfds.core.MetadataDict(),
+    )
+
+  def _describe(self, description):
+    self.info.metadata.update(
+      parameters=self.builder_config.parameters,
+      description=description,
+      vocab_size=self.VOCAB_SIZE,
+      n_tokens={},
+      n_broken=0,
+      broken=[],
+      fingerprint=self.builder_config.fingerprint(),
+    )
+
+
+def manual_dir(dl_manager):
+  """The folder of manual downloads, or None where it is missing or empty."""
+  try:
+    return dl_manager.manual_dir
+  except AssertionError:
+    return None
+
+
+def split_borders(n, what):
+  """Splits n things 90/5/5.
+
+  Args:
+    n: int, how many.
+    what: str, for the error.
+
+  Returns:
+    dict from 'train', 'validation' and 'test' to (start, stop).
+
+  Raises:
+    ReformerError: a part would be empty.
+  """
+  first, second = n * 90 // 100, n * 95 // 100
+  if not 0 < first < second < n:
+    raise ReformerError(
+      f'{what} is too little to split 90/5/5: give at least 20'
+    )
+  return {
+    'train': (0, first),
+    'validation': (first, second),
+    'test': (second, n),
+  }
+
+
+def ordered_key(i, n):
+  """The key of record i of at most n, for records that keep their order.
+
+  TFDS divides [0, 2^128) among its buckets and sorts one bucket at a time in
+  memory: keys spread over it keep that memory small.
+  """
+  return (i << 128) // n
