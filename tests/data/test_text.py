@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from trax_reformer_ext import ReformerError, text_inputs
-from trax_reformer_ext.data import sources, text
+from trax_reformer_ext.data import sources, tokens
 from trax_reformer_ext.data.entropy import entropies
 
 START = b'<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.3/"'
@@ -15,10 +15,10 @@ PREFIX = START + b' and some more text of the encyclopedia' * 50
 
 def test_bytes_become_ids_and_come_back():
   data = np.frombuffer('naïve 日本 \x00\xff'.encode(), np.uint8)
-  ids = text.encode(data)
+  ids = tokens.encode(data)
   assert ids.dtype == np.int32 and ids.min() >= 2 and ids.max() < 258
-  assert text.decode(ids) == 'naïve 日本 \x00\xff'
-  assert text.decode([0, 1, 2 + 0xFF, 2 + 65]) == '\ufffdA'
+  assert tokens.decode(ids) == 'naïve 日本 \x00\xff'
+  assert tokens.decode([0, 1, 2 + 0xFF, 2 + 65]) == '\ufffdA'
 
 
 def test_standard_library_is_split_the_same_way_every_time():
@@ -107,31 +107,81 @@ def test_unknown_text_lists_the_known_ones():
 
 
 def test_training_batches_depend_on_seed_and_number_alone():
-  data = np.arange(200, dtype=np.uint8)
-  take = lambda n, **k: list(
-    itertools.islice(text.random_windows(data, 16, 3, **k), n)
-  )
-  batches = take(5, seed=1)
-  np.testing.assert_array_equal(batches[3], take(1, seed=1, first=3)[0])
-  assert not np.array_equal(batches[0], take(1, seed=2)[0])
+  inputs = text_inputs(length=16, batch_size=3, seed=1)
+  batches = list(itertools.islice(inputs.train_stream(1), 5))
+  again = inputs.train_batches(first=3)
+  np.testing.assert_array_equal(batches[3], next(again))
+  again.seek(1)
+  np.testing.assert_array_equal(batches[1], next(again))
+  other = text_inputs(length=16, batch_size=3, seed=2)
+  assert not np.array_equal(batches[0], next(other.train_stream(1)))
   for ids, targets, weights in batches:
     assert ids.shape == targets.shape == weights.shape == (3, 16)
-    assert (np.diff(ids) == 1).all() and weights.all()
+    assert ids.dtype == np.int32 and weights.dtype == np.float32
+    assert ids.min() >= 2 and weights.all()
 
 
-def test_a_split_is_read_once_with_padding_at_the_end():
-  data = np.arange(1, 101, dtype=np.uint8)
-  batches = list(text.windows_in_order(data, 16, 4))
-  ids = np.concatenate([b[0].ravel() for b in batches])
-  weights = np.concatenate([b[2].ravel() for b in batches])
-  np.testing.assert_array_equal(ids[weights > 0], text.encode(data))
-  assert weights.sum() == 100 and not ids[weights == 0].any()
+def test_a_batch_may_be_given_in_tokens():
+  inputs = text_inputs(length=48, batch_tokens=200, n_hosts=2)
+  assert next(inputs.train_stream(1))[0].shape == (2, 48)
+  with pytest.raises(ReformerError, match='batch_tokens is 90, less than'):
+    text_inputs(length=48, batch_tokens=90, n_hosts=2)
 
 
-@pytest.mark.parametrize('name', ['length', 'batch_size', 'eval_batch_size'])
-def test_sizes_below_one_are_refused(name):
-  with pytest.raises(ReformerError, match=f'text_inputs.{name} is 0'):
-    text_inputs(**{name: 0})
+def test_evaluation_repeats_the_validation_windows_in_a_fixed_order(tmp_path):
+  (tmp_path / 'enwik8').write_bytes(PREFIX)
+  make = lambda seed: text_inputs(
+    'enwik8', str(tmp_path), length=16, eval_batch_size=3, seed=seed
+  )
+  validation = make(0).text('validation')
+  n = len(validation) // 16
+  first, other = (make(seed).eval_stream(1) for seed in (0, 1))
+  rows = [row for _ in range(n) for row in next(first)[0]]
+  again = [row for _ in range(n) for row in next(other)[0]]
+  np.testing.assert_array_equal(rows, again)
+  np.testing.assert_array_equal(rows[:n], rows[n : 2 * n])
+  windows = tokens.encode(validation[: n * 16].reshape(n, 16))
+  assert sorted(map(tuple, rows[:n])) == sorted(map(tuple, windows))
+
+
+def test_a_split_is_read_once_with_padding_at_the_end(tmp_path):
+  (tmp_path / 'enwik8').write_bytes(PREFIX)
+  inputs = text_inputs('enwik8', str(tmp_path), length=16, eval_batch_size=4)
+  for split in ('train', 'validation', 'test'):
+    batches = list(inputs.split_batches(split))
+    ids = np.concatenate([b[0].ravel() for b in batches])
+    weights = np.concatenate([b[2].ravel() for b in batches])
+    np.testing.assert_array_equal(
+      tokens.to_bytes(ids[weights > 0]), inputs.text(split)
+    )
+    assert not ids[weights == 0].any()
+  with pytest.raises(ReformerError, match="split is 'all': give one of train"):
+    inputs.split_batches('all')
+
+
+@pytest.mark.parametrize(
+  'name,value,message',
+  [
+    ('length', 0, 'give an int of at least 1'),
+    ('batch_size', 0, 'give an int of at least 1'),
+    ('batch_tokens', 0, 'give an int of at least 1'),
+    ('eval_batch_size', 2.0, 'give an int of at least 1'),
+    ('n_hosts', 0, 'give an int of at least 1'),
+    ('host_id', -1, 'give an int of at least 0'),
+    ('host_id', 1, 'with n_hosts 1: give an int in'),
+    ('prefetch', None, 'give an int of at least 0'),
+  ],
+)
+def test_what_is_no_size_is_refused(name, value, message):
+  with pytest.raises(ReformerError, match=f'text_inputs.{name} is {value}'):
+    text_inputs(**{name: value})
+  with pytest.raises(ReformerError, match=message):
+    text_inputs(**{name: value})
+
+
+def test_hosts_share_a_batch_evenly():
+  with pytest.raises(ReformerError, match='batch_size is 3, over n_hosts 2'):
+    text_inputs(batch_size=3, n_hosts=2)
 
 
 def test_a_length_beyond_the_text_is_refused():

@@ -1,45 +1,64 @@
 """Batches of bytes for a language model."""
 
 import functools
-import itertools
 
 import gin
 import numpy as np
-from trax.data import inputs as trax_inputs
 
+from trax_reformer_ext.data import streams
+from trax_reformer_ext.data.inputs import (
+  TokenInputs,
+  check_length,
+  check_sizes,
+)
+from trax_reformer_ext.data.prepared import is_prepared, open_splits
 from trax_reformer_ext.data.sources import load_text
+from trax_reformer_ext.data.tokens import ByteTokens, to_bytes
 from trax_reformer_ext.errors import ReformerError
-
-# Token ids of bytes start here: 0 is padding, 1 the (unused) end.
-FIRST_BYTE = 2
-VOCAB_SIZE = 256 + FIRST_BYTE
 
 
 @gin.configurable(module='trax_reformer_ext')
 def text_inputs(
   dataset_name='python_stdlib',
   data_dir=None,
+  path=None,
+  record_length=None,
   length=512,
   batch_size=8,
+  batch_tokens=None,
   eval_batch_size=8,
   seed=0,
+  host_id=0,
+  n_hosts=1,
+  prefetch=2,
 ):
   """Returns batches of byte windows, for train.inputs.
 
   A batch is (inputs, targets, weights): the same token ids twice, int32
   [batch, length], byte + 2 (0 is padding; 258 ids), and weights float32 of
-  the same shape, 0 at padding. Training windows lie at random places, the
-  n-th batch is a function of seed and n alone; evaluation goes through whole
-  windows of the validation bytes in a fixed order, again and again.
+  the same shape, 0 at padding. Training reads every window once an epoch, from
+  a random offset and in a random order of its own; the n-th batch is a
+  function of seed and n alone. Evaluation goes through whole windows of the
+  validation bytes in a fixed order, again and again.
 
   Args:
-    dataset_name: 'python_stdlib' or 'enwik8'.
-    data_dir: str, where enwik8 lies; None for $REFORMER_DATA or TFDS's folder
-      of manual downloads.
+    dataset_name: 'python_stdlib', 'enwik8' (as `trax-reformer prepare` has
+      written it to data_dir, or else the raw file) or 'bytes_folder'.
+    data_dir: str, where enwik8 or prepared data lie; None for $REFORMER_DATA or
+      TFDS's folders.
+    path: str, the user's folder or file that bytes_folder was prepared from;
+      None for the only one.
+    record_length: int, the length that the data was prepared with, which need
+      not be that of the windows; None for the only one.
     length: int, bytes in a window.
-    batch_size: int, windows in a training batch.
+    batch_size: int, windows in a training batch of all hosts.
+    batch_tokens: int, tokens in a training batch, in place of batch_size:
+      batch_tokens // length windows; None for batch_size.
     eval_batch_size: int, windows in an evaluation batch.
     seed: int, of the training windows.
+    host_id: int, this host.
+    n_hosts: int; each trains on its own rows of a batch.
+    prefetch: int, batches made ahead of time by a thread; 0 for none.
 
   Returns:
     TextInputs.
@@ -47,60 +66,49 @@ def text_inputs(
   Raises:
     ReformerError: data that is missing or too short, or sizes below 1.
   """
-  for name, value in (
-    ('length', length),
-    ('batch_size', batch_size),
-    ('eval_batch_size', eval_batch_size),
-  ):
-    if not isinstance(value, int) or value < 1:
+  sizes = dict(length=length, batch_size=batch_size)
+  if batch_tokens is not None:
+    sizes['batch_tokens'] = batch_tokens
+  hosts = dict(host_id=host_id, n_hosts=n_hosts, prefetch=prefetch)
+  check_sizes('text_inputs', eval_batch_size=eval_batch_size, **sizes, **hosts)
+  if batch_tokens is not None:
+    if batch_tokens < length * n_hosts:
       raise ReformerError(
-        f'text_inputs.{name} is {value!r}: give an int of at least 1'
+        f'text_inputs.batch_tokens is {batch_tokens}, less than a window of '
+        f'{length} for each of {n_hosts} hosts: give at least '
+        f'{length * n_hosts}'
       )
-  text = _load(dataset_name, data_dir)
-  shortest = min(len(x) for x in text.splits.values())
-  if length > shortest:
-    raise ReformerError(
-      f'text_inputs.length is {length}, but the shortest split of '
-      f'{dataset_name} has {shortest} bytes: use a smaller length or more data'
-    )
-  train = text.splits['train']
-  validation = text.splits['validation']
+    batch_size = batch_tokens // length // n_hosts * n_hosts
+  prepared = dataset_name == 'bytes_folder' or (
+    dataset_name == 'enwik8' and is_prepared('enwik8', data_dir)
+  )
+  if prepared:
+    splits = _open(dataset_name, data_dir, path, record_length)
+  else:
+    splits = _load(dataset_name, data_dir)
+  check_length('text_inputs', dataset_name, length, splits)
   return TextInputs(
-    text,
+    splits,
     length,
+    batch_size,
     eval_batch_size,
-    train_stream=lambda _: random_windows(train, length, batch_size, seed),
-    eval_stream=lambda _: _endless(validation, length, eval_batch_size),
+    seed=seed,
+    random_offsets=True,
+    **hosts,
   )
 
 
-class TextInputs(trax_inputs.Inputs):
-  """Trax's Inputs that know their text."""
+class TextInputs(TokenInputs):
+  """TokenInputs whose tokens are bytes."""
 
-  def __init__(self, text, length, eval_batch_size, **streams):
-    super().__init__(**streams)
-    self.text = text
-    self._length, self._eval_batch_size = length, eval_batch_size
-
-  def split_batches(self, split):
-    """Yields a whole split once, in order; the last batch is padded.
-
-    Args:
-      split: 'train', 'validation' or 'test'.
-
-    Raises:
-      ReformerError: another split.
-    """
-    if split not in self.text.splits:
-      raise ReformerError(
-        f'split is {split!r}: give one of {", ".join(self.text.splits)}'
-      )
-    data = self.text.splits[split]
-    return windows_in_order(data, self._length, self._eval_batch_size)
+  def text(self, split):
+    """All bytes of a split, uint8 [n_bytes]."""
+    tokens = self.splits[split]
+    return to_bytes(tokens.read(0, len(tokens)))
 
 
 def random_windows(data, length, batch_size, seed, first=0):
-  """Yields training batches without end; the n-th depends on n alone.
+  """Yields training batches of bytes without end, as text_inputs does.
 
   Args:
     data: uint8 [n_bytes], at least length.
@@ -112,58 +120,19 @@ def random_windows(data, length, batch_size, seed, first=0):
   Yields:
     (inputs, targets, weights), as text_inputs says.
   """
-  offsets = np.arange(length)
-  for n in itertools.count(first):
-    rng = np.random.default_rng((seed, n))
-    starts = rng.integers(0, len(data) - length + 1, batch_size)
-    yield _batch(encode(data[starts[:, None] + offsets]))
+  windows = streams.Windows(ByteTokens(data), length, seed)
+  for ids in streams.shuffled(windows, batch_size, seed, first):
+    yield ids, ids, np.ones(ids.shape, np.float32)
 
 
-def windows_in_order(data, length, batch_size):
-  """Yields every byte once, in windows; what is missing at the end is padded.
-
-  Args:
-    data: uint8 [n_bytes].
-    length: int, bytes in a window.
-    batch_size: int, windows in a batch.
-
-  Yields:
-    (inputs, targets, weights), all [batch_size, length].
-  """
-  per_batch = length * batch_size
-  for start in range(0, len(data), per_batch):
-    ids = encode(data[start : start + per_batch])
-    ids = np.pad(ids, (0, per_batch - len(ids)))
-    yield _batch(ids.reshape(batch_size, length))
-
-
-def encode(data):
-  """Token ids of bytes: int32, byte + 2."""
-  return np.asarray(data, np.int32) + FIRST_BYTE
-
-
-def decode(ids):
-  """The text of token ids; what is no byte or no UTF-8 is replaced."""
-  ids = np.asarray(ids)
-  ids = ids[(ids >= FIRST_BYTE) & (ids < VOCAB_SIZE)] - FIRST_BYTE
-  return ids.astype(np.uint8).tobytes().decode('utf-8', errors='replace')
+@functools.lru_cache(maxsize=2)
+def _open(dataset_name, data_dir, path, length):
+  splits, _ = open_splits(dataset_name, data_dir, path=path, length=length)
+  return splits
 
 
 @functools.lru_cache(maxsize=2)
 def _load(dataset_name, data_dir):
   text = load_text(dataset_name, data_dir)
   print(f'Data: {text.description}')
-  return text
-
-
-def _endless(data, length, batch_size):
-  # In a fixed random order, so that few batches stand for the whole split.
-  order = np.random.default_rng(0).permutation(len(data) // length)
-  starts = itertools.cycle((order * length).tolist())
-  while True:
-    batch = [next(starts) for _ in range(batch_size)]
-    yield _batch(encode(np.stack([data[s : s + length] for s in batch])))
-
-
-def _batch(ids):
-  return ids, ids, (ids != 0).astype(np.float32)
+  return {split: ByteTokens(data) for split, data in text.splits.items()}

@@ -1,5 +1,6 @@
-"""What a training run on text has come to."""
+"""What a training run has come to."""
 
+import itertools
 import math
 import os
 
@@ -7,7 +8,8 @@ import gin
 import numpy as np
 
 from trax_reformer_ext.data.entropy import entropies
-from trax_reformer_ext.data.text import decode, encode
+from trax_reformer_ext.data.text import TextInputs
+from trax_reformer_ext.data.tokens import decode, encode
 from trax_reformer_ext.decoding import sample
 from trax_reformer_ext.training.evaluate import bits_per_dim, eval_model
 from trax_reformer_ext.visualize.learning_curve import draw_learning_curve
@@ -21,52 +23,62 @@ def report(
   sample_length=256,
   temperature=0.8,
   sample_seed=0,
+  n_batches=None,
 ):
-  """Prints a run's held-out figure and sample, and draws its learning curve.
+  """Prints a run's held-out figure and draws its learning curve.
+
+  For text also the entropies to beat, and a sample.
 
   Args:
-    loop: Loop after training on text_inputs.
-    inputs: Inputs of text_inputs.
+    loop: Loop after training on inputs.
+    inputs: TokenInputs.
     prompt_length: int, held-out bytes that the sample goes on from.
     sample_length: int, bytes to sample; 0 for no sample.
     temperature: float, of the sample.
     sample_seed: int.
+    n_batches: int, evaluation batches of the split validation to measure;
+      None for all.
   """
-  held_out = inputs.text.splits['validation']
+  text = inputs.text('validation') if isinstance(inputs, TextInputs) else None
+  what, unit = (
+    ('bytes', 'bits/byte') if text is not None else ('tokens', 'bits/dim')
+  )
   # Not loop.eval_model: Trax's memory-efficient trainer evaluates in training
   # mode.
   model = eval_model(loop.tasks[0].sample_batch)
   model.weights = loop.model.weights
+  batches = inputs.split_batches('validation')
   bits = bits_per_dim(
-    model, inputs.split_batches('validation'), label='held-out bytes'
+    model, itertools.islice(batches, n_batches), label=f'held-out {what}'
   )
-  order_0, order_1 = entropies(held_out)
+  part = 'the split' if n_batches is None else f'{n_batches} batches of'
+  n_tokens = len(inputs.splits['validation'])
   print(
-    f'\nHeld-out bytes ({len(held_out):,}, the split validation):\n'
-    f'  this model       {bits:.3f} bits/byte\n'
-    f'  order-1 entropy  {order_1:.3f} bits/byte\n'
-    f'  order-0 entropy  {order_0:.3f} bits/byte'
+    f'\nHeld-out {what} ({part} validation, {n_tokens:,} in all):\n'
+    f'  this model       {bits:.3f} {unit}'
   )
-  if sample_length:
-    prompt = held_out[:prompt_length]
-    ids = sample(model, encode(prompt), sample_length, temperature, sample_seed)
-    print(
-      f'\nA sample at temperature {temperature}, after {len(prompt)} held-out '
-      f'bytes that end in {decode(encode(prompt))[-32:]!r}:\n'
-      f'{_indent(decode(np.asarray(ids)))}'
-    )
+  levels = {}
+  if text is not None:
+    order_0, order_1 = entropies(text)
+    levels = {'order-1 entropy': order_1, 'order-0 entropy': order_0}
+    for name, value in levels.items():
+      print(f'  {name}  {value:.3f} {unit}')
+    if sample_length:
+      prompt = encode(text[:prompt_length])
+      ids = sample(model, prompt, sample_length, temperature, sample_seed)
+      print(
+        f'\nA sample at temperature {temperature}, after {len(prompt)} '
+        f'held-out bytes that end in {decode(prompt)[-32:]!r}:\n'
+        f'{_indent(decode(np.asarray(ids)))}'
+      )
   if loop.output_dir is not None:
     path = os.path.join(loop.output_dir, 'learning_curve.png')
-    draw_learning_curve(
-      path,
-      _curves(loop),
-      {'order-1 entropy': order_1, 'order-0 entropy': order_0},
-    )
+    draw_learning_curve(path, _curves(loop), levels, unit.replace('/', ' per '))
     print(f'\nLearning curve: {path}')
 
 
 def _curves(loop):
-  """Training and held-out bits per byte by step, from the loop's history."""
+  """Training and held-out bits by step, from the loop's history."""
   history = loop.history
   loss = f'metrics/{loop.tasks[0].loss_name}'
   curves = {

@@ -1,0 +1,60 @@
+"""Prepared data sets as sequences of tokens."""
+
+import pathlib
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from trax_reformer_ext.data.records import open_records, prepared_infos
+
+_SPLITS = ('train', 'validation', 'test')
+
+
+class RecordTokens:
+  """Records, one after the other, as tokens: len() and read(start, n)."""
+
+  def __init__(self, records):
+    """Takes what has a length, n_tokens and records[i]."""
+    self._records = records
+
+  def __len__(self):
+    return self._records.n_tokens
+
+  def read(self, start, n):
+    """Ids int32 [n], from as many records as hold them."""
+    length = self._records.length
+    first, skip = divmod(start, length)
+    end = (start + n - 1) // length + 1
+    if end == first + 1:
+      return self._records[first][skip : skip + n]
+    parts = [self._records[i] for i in range(first, end)]
+    return np.concatenate(parts)[skip : skip + n]
+
+
+def is_prepared(dataset_name, data_dir):
+  """Whether `trax-reformer prepare` has written a data set there."""
+  folder = data_dir or tfds.core.constants.DATA_DIR
+  return bool(prepared_infos(dataset_name, pathlib.Path(folder).expanduser()))
+
+
+def open_splits(dataset_name, data_dir, **config):
+  """Opens the splits of a prepared data set, and says what it is.
+
+  Args:
+    dataset_name: str, such as 'enwik8'.
+    data_dir: str, where it was prepared; None for TFDS's default.
+    **config: as of open_records.
+
+  Returns:
+    (dict from split to RecordTokens, int length of a record).
+
+  Raises:
+    ReformerError: as open_records.
+  """
+  records = {
+    split: open_records(dataset_name, data_dir, split, **config)
+    for split in _SPLITS
+  }
+  print(f'Data: {records["train"].description}')
+  splits = {split: RecordTokens(r) for split, r in records.items()}
+  return splits, records['train'].length
