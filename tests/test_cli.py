@@ -12,6 +12,7 @@ import sys
 import termios
 import time
 
+import numpy as np
 import pytest
 
 from tests.data.test_text import PREFIX
@@ -46,7 +47,7 @@ def run(tmp_path_factory):
 
 
 def held_out_bits(out):
-  return float(re.search(r'this model\s+([\d.]+) bits/byte', out)[1])
+  return float(re.search(r'this model\s+([\d.]+) bits/', out)[1])
 
 
 def test_train_reports_what_it_came_to(run):
@@ -144,20 +145,50 @@ def test_the_same_command_goes_on(run, capsys):
   assert 'steps 5 to 6' in out
 
 
-@pytest.mark.parametrize('name', ['reformer_enwik8', 'reformer_enwik8_8gb'])
-def test_configs_run_small(name, tmp_path, capsys):
-  (tmp_path / 'enwik8').write_bytes(PREFIX * 3)
+def small_source(name, folder):
+  """A folder with small source files of a data set."""
+  folder = folder / 'source'
+  folder.mkdir()
+  if name == 'imagenet64':
+    images = np.random.default_rng(0).integers(0, 256, (20, 64, 64, 3))
+    np.savez(folder / 'imagenet64.npz', images=images.astype(np.uint8))
+  else:
+    (folder / 'enwik8').write_bytes(PREFIX * 3)
+  return folder
+
+
+@pytest.mark.parametrize(
+  'name,said',
+  [
+    ('reformer_enwik8', 'a PREFIX of the 100,000,000'),
+    ('reformer_enwik8_8gb', 'a PREFIX of the 100,000,000'),
+    ('reformer_bytes_folder', 'bytes in 1 files'),
+    ('reformer_imagenet64', 'imagenet64 from plain images'),
+    ('reformer_duplication', 'Held-out tokens (the split validation, 1,024'),
+  ],
+)
+def test_configs_run_small(name, said, tmp_path, capsys):
+  dataset = name.removeprefix('reformer_')
+  source = small_source(dataset, tmp_path)
+  data_dir = tmp_path / 'data'
+  if dataset in ('bytes_folder', 'enwik8', 'imagenet64'):
+    where = '--path' if dataset == 'bytes_folder' else '--manual_dir'
+    arguments = dataset, f'{where}={source}', f'--data_dir={data_dir}'
+    assert call(capsys, 'prepare', *arguments)[0] == 0
+  elif dataset == 'enwik8_8gb':  # from the raw file
+    data_dir = source
   code, out, _ = call(
     capsys,
     'train',
     f'--config_file=gin_configs/{name}.gin',
     '--config_file=gin_configs/tiny.gin',
-    f'--data_dir={tmp_path}',
+    f'--data_dir={data_dir}',
     f'--output_dir={tmp_path / "run"}',
   )
   assert code == 0
-  assert 'a PREFIX of the 100,000,000' in out
+  assert said in out
   assert held_out_bits(out) < 10
+  assert (tmp_path / 'run' / 'learning_curve.png').is_file()
 
 
 def test_memory_efficient_trainer_with_chunked_loss(tmp_path, capsys):

@@ -9,7 +9,11 @@ from trax_reformer_ext import trax_compat
 trax_compat.apply()  # before anything else imports Trax
 
 # ruff: noqa: E402
-from trax_reformer_ext.data import text_inputs
+from trax_reformer_ext.data import (
+  duplication_inputs,
+  image_inputs,
+  text_inputs,
+)
 from trax_reformer_ext.errors import ReformerError
 from trax_reformer_ext.layers import (
   AxialPositionalEncoding,
@@ -38,6 +42,8 @@ __all__ = [
   'ReversibleSerial',
   'ReversibleSwap',
   'SelfAttention',
+  'duplication_inputs',
+  'image_inputs',
   'text_inputs',
 ]
 __version__ = '0.1.0'

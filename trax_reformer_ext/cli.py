@@ -12,7 +12,8 @@ from absl import logging as absl_logging
 from trax import models as trax_models
 
 import trax_reformer_ext
-from trax_reformer_ext.data import text
+from trax_reformer_ext import data
+from trax_reformer_ext.data.prepare import prepare
 from trax_reformer_ext.errors import ReformerError
 from trax_reformer_ext.training import configs, run_dir
 from trax_reformer_ext.training.evaluate import evaluate
@@ -22,6 +23,12 @@ from trax_reformer_ext.training.report import report
 from trax_reformer_ext.training.train import train
 
 _PARAGRAPHS = argparse.RawDescriptionHelpFormatter
+# What --dataset and --data_dir are for.
+_NAMED_DATA = (
+  'trax_reformer_ext.text_inputs',
+  'trax_reformer_ext.image_inputs',
+  'trax.data.data_streams',
+)
 
 _TRAIN = """\
 Trains a model as a gin config says: with the meaning of the flags of
@@ -45,6 +52,22 @@ examples:
   trax-reformer evaluate --output_dir=runs/quickstart
   trax-reformer evaluate --output_dir=runs/quickstart --split=test \\
     --config='trax_reformer_ext.LSHSelfAttention.n_hashes=8' --hash_seeds=5
+"""
+
+_PREPARE = """\
+Writes a data set in the form in which it is trained on, in TFDS's layout:
+enwik8, imagenet64, bytes_folder (your own files) or image_folder (your own
+images). Source files are looked for in --manual_dir and not unpacked there.
+
+examples:
+  trax-reformer prepare enwik8 --data_dir=data
+  trax-reformer prepare enwik8 --data_dir=data --length=8192
+  trax-reformer prepare imagenet64 --data_dir=data --manual_dir=~/downloads
+  trax-reformer prepare imagenet64/npz --data_dir=data --manual_dir=~/downloads
+  trax-reformer prepare bytes_folder --data_dir=data --path=my_texts
+  trax-reformer prepare image_folder --data_dir=data --path=my_images
+
+A command that was stopped leaves nothing that a later one takes for complete.
 """
 
 
@@ -162,6 +185,39 @@ def _parser():
     help='evaluate with N sets of hash rotations and print their spread '
     '(default: 1)',
   )
+
+  command = commands.add_parser(
+    'prepare',
+    help='write a data set in the form in which it is trained on',
+    description=_PREPARE,
+    formatter_class=_PARAGRAPHS,
+  )
+  command.set_defaults(run=_prepare)
+  command.add_argument(
+    'name', metavar='NAME', help='data set, or data set/config'
+  )
+  command.add_argument(
+    '--data_dir',
+    metavar='DIR',
+    help='where to write (default: ~/tensorflow_datasets)',
+  )
+  command.add_argument(
+    '--manual_dir',
+    metavar='DIR',
+    help='where source files lie (default: $REFORMER_DATA, or else '
+    'downloads/manual in --data_dir)',
+  )
+  command.add_argument(
+    '--length', type=int, metavar='N', help='bytes in a sequence'
+  )
+  command.add_argument(
+    '--path', metavar='PATH', help='your own files: a folder or one file'
+  )
+  command.add_argument(
+    '--skip_broken',
+    action='store_true',
+    help='leave out images that do not decode, and count them',
+  )
   return parser
 
 
@@ -173,7 +229,7 @@ def _train(arguments):
   print(f'Output directory: {folder}')
   trained = train(folder)
   inputs = gin.get_bindings('train').get('inputs')
-  if isinstance(trained, Loop) and _makes_text(inputs):
+  if isinstance(trained, Loop) and _is_ours(inputs):
     report(trained, inputs())
 
 
@@ -200,6 +256,17 @@ def _evaluate(arguments):
   )
 
 
+def _prepare(arguments):
+  prepare(
+    arguments.name,
+    arguments.data_dir,
+    arguments.manual_dir,
+    arguments.length,
+    arguments.path,
+    arguments.skip_broken,
+  )
+
+
 def _overrides(arguments):
   """The gin bindings that the flags stand for, as in Trax's trainer."""
   bindings = []
@@ -215,8 +282,7 @@ def _overrides(arguments):
 
 
 def _data_bindings(name, value):
-  streams = 'trax.data.data_streams', 'trax_reformer_ext.text_inputs'
-  return [f'{stream}.{name} = {value!r}' for stream in streams]
+  return [f'{stream}.{name} = {value!r}' for stream in _NAMED_DATA]
 
 
 def _module_of_model(name):
@@ -231,9 +297,10 @@ def _module_of_model(name):
   )
 
 
-def _makes_text(inputs):
-  module = getattr(inputs, '__module__', None)
-  return callable(inputs) and module == text.__name__
+def _is_ours(inputs):
+  """Whether the inputs are this package's, which the report is about."""
+  module = getattr(inputs, '__module__', None) or ''
+  return callable(inputs) and module.startswith(data.__name__)
 
 
 def _output_dir(folder):
@@ -256,11 +323,13 @@ def _output_dir(folder):
 
 
 def _dataset_name():
-  for stream in ('trax_reformer_ext.text_inputs', 'trax.data.data_streams'):
+  for stream in _NAMED_DATA:
     name = gin.get_bindings(stream).get('dataset_name')
     if name:
       return name
-  return 'random'
+  inputs = gin.get_bindings('train', resolve_references=False).get('inputs')
+  selector = getattr(inputs, 'selector', 'random')
+  return selector.split('.')[-1].removesuffix('_inputs')
 
 
 def _mistake(e):

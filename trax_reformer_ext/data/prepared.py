@@ -1,13 +1,12 @@
 """Prepared data sets as sequences of tokens."""
 
+import functools
 import pathlib
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 from trax_reformer_ext.data.records import open_records, prepared_infos
-
-_SPLITS = ('train', 'validation', 'test')
 
 
 class RecordTokens:
@@ -51,10 +50,8 @@ def open_splits(dataset_name, data_dir, **config):
   Raises:
     ReformerError: as open_records.
   """
-  records = {
-    split: open_records(dataset_name, data_dir, split, **config)
-    for split in _SPLITS
-  }
-  print(f'Data: {records["train"].description}')
-  splits = {split: RecordTokens(r) for split, r in records.items()}
-  return splits, records['train'].length
+  open_split = functools.partial(open_records, dataset_name, data_dir, **config)
+  train = open_split('train')
+  print(f'Data: {train.description}')
+  splits = {split: RecordTokens(open_split(split)) for split in train.splits}
+  return splits, train.length

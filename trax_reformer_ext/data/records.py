@@ -25,6 +25,7 @@ class Records:
   Attributes:
     name: str, of the data set.
     description: str, one line for the user: what the data is made of.
+    splits: list of str, all of the data set.
     length: int, token ids in a record.
     n_tokens: int, in the split, without the padding of the last record.
     vocab_size: int.
@@ -47,6 +48,7 @@ class Records:
       )
     self.name = info.name
     self.description = info.metadata['description']
+    self.splits = list(info.splits)
     self.vocab_size = info.metadata['vocab_size']
     self.n_tokens = info.metadata['n_tokens'][split]
     (self.length,) = info.features['inputs'].shape

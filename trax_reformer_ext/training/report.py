@@ -51,7 +51,7 @@ def report(
   bits = bits_per_dim(
     model, itertools.islice(batches, n_batches), label=f'held-out {what}'
   )
-  part = 'the split' if n_batches is None else f'{n_batches} batches of'
+  part = f'{n_batches} batches at most of' if n_batches else 'the split'
   n_tokens = len(inputs.splits['validation'])
   print(
     f'\nHeld-out {what} ({part} validation, {n_tokens:,} in all):\n'
