@@ -4,6 +4,8 @@ import contextlib
 import errno
 import fcntl
 import io
+import logging
+import os
 import pathlib
 import shutil
 import sys
@@ -44,6 +46,7 @@ def prepare(
     ReformerError: a parameter, a source file or the disk won't do.
   """
   absl_logging.set_verbosity(absl_logging.ERROR)
+  logging.getLogger('urllib3').setLevel(logging.ERROR)
   data_dir = pathlib.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
   if manual_dir is not None:
     manual_dir = pathlib.Path(manual_dir).expanduser()
@@ -65,10 +68,13 @@ def prepare(
     else:
       with _alone(folder):
         _write(builder, manual_dir)
-  except (OSError, tf.errors.OpError) as e:
+  except Exception as e:
+    reason = _of_the_disk(e)
+    if reason is None:
+      raise
     raise ReformerError(
-      f'--data_dir is {data_dir}, but it cannot be written ({_reason(e)}): '
-      'nothing was prepared'
+      f'--data_dir is {data_dir}, but it cannot be written ({reason}): nothing '
+      'was prepared'
     ) from e
   _report(builder.info, folder, there)
 
@@ -140,13 +146,15 @@ def _check_same_files(builder):
     )
 
 
-def _reason(e):
-  if isinstance(e, tf.errors.ResourceExhaustedError):
-    return 'No space left on device'
-  if getattr(e, 'errno', None) in (errno.ENOSPC, errno.EDQUOT):
-    return e.strerror
-  text = getattr(e, 'strerror', None) or str(e) or type(e).__name__
-  return text.splitlines()[0]
+def _of_the_disk(e):
+  """What the system says behind an exception, such as a full disk, or None."""
+  while e is not None and not isinstance(e, ReformerError):
+    if isinstance(e, tf.errors.ResourceExhaustedError):
+      return os.strerror(errno.ENOSPC)
+    if isinstance(e, (OSError, tf.errors.OpError)):
+      return getattr(e, 'strerror', None) or str(e).splitlines()[0]
+    e = e.__cause__ or e.__context__
+  return None
 
 
 def _report(info, folder, there):

@@ -153,7 +153,7 @@ def open_records(dataset_name, data_dir, split, **config):
       'which one by these parameters'
     )
   if prepared:
-    there = ', '.join(_words(i.metadata['parameters']) for i in prepared)
+    there = ' or '.join(_words(i.metadata['parameters']) for i in prepared)
     raise ReformerError(
       f'{dataset_name} in {data_dir} is prepared with {there}, not with '
       f'{_words(wanted)}: run {command}'

@@ -75,7 +75,7 @@ class _Files:
   def _read(self, i, start, end):
     path = self._paths[i]
     try:
-      with open(path, 'rb') as f:
+      with path.open('rb') as f:
         f.seek(start - (self._ends[i - 1] if i else 0))
         data = f.read(end - start)
     except OSError as e:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import sys
 
 import tensorflow_datasets as tfds
 
@@ -75,12 +76,14 @@ class Builder(token_builder.TokenBuilder):
 
 
 def _download(dl_manager, folder):
+  # It can take minutes, without a network too.
+  print(f'Downloading {sources.ENWIK8_URL} ...', file=sys.stderr)
   try:
     return pathlib.Path(dl_manager.download(sources.ENWIK8_URL))
   except Exception as e:  # of sockets, TLS, HTTP, checksums and disks
     raise ReformerError(
       f'enwik8 is missing: {folder or "the manual directory"} has no '
       f'{", ".join(sources.ENWIK8_NAMES)}, and {sources.ENWIK8_URL} cannot be '
-      f'downloaded ({type(e).__name__}: {str(e).splitlines()[0]}): download it '
-      'to there, or name its folder by --manual_dir'
+      f'downloaded ({type(e).__name__}): download it to there, or name its '
+      'folder by --manual_dir'
     ) from e
