@@ -29,6 +29,7 @@ setuptools.setup(
     'trax_reformer_ext.gin_configs': ['*.gin'],
     'trax_reformer_ext.gin_configs.models': ['*.gin'],
     'trax_reformer_ext.gin_configs.tasks': ['*.gin'],
+    'trax_reformer_ext.data.builders': ['*/*.md', '*/*.bib', '*/*.t[sx][vt]'],
   },
   install_requires=[
     'trax==1.4.1',
@@ -40,6 +41,7 @@ setuptools.setup(
     'importlib_resources>=7.1.0',
     'matplotlib>=3.11.2',
     'numpy>=2.4.6',
+    'pillow>=13.0.0',
     'sentencepiece>=0.2.3',
     'tqdm>=4.70.1',
   ],
@@ -49,6 +51,7 @@ setuptools.setup(
       'dill>=0.4.1',
       'hypothesis>=6.170.15',
       'pytest>=9.2.0',
+      'pytest-xdist>=3.8.0',
       'tensorboard>=2.21.0',
     ],
   },
