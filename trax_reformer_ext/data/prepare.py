@@ -93,13 +93,14 @@ def _builder(name, data_dir, manual_dir, parameters, skip_broken):
         'it out'
       )
   if config:
-    if parameters or config not in cls.builder_configs:
+    found = cls.get_builder_config(config)
+    if parameters or not found:
       known = ', '.join(f'{name}/{c}' for c in cls.builder_configs) or name
       raise ReformerError(
         f'NAME is {name}/{config}: give one of {known}, and no further '
         'parameters with it'
       )
-    parameters = cls.builder_configs[config].parameters
+    parameters = found.parameters
   elif 'path' not in parameters:
     parameters = {**cls.detect(manual_dir), **parameters}
   return cls(data_dir=str(data_dir), skip_broken=skip_broken, **parameters)

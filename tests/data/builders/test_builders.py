@@ -6,11 +6,13 @@ from unittest import mock
 
 import numpy as np
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core import shuffle
 
 from tests.data.builders import fake
 from trax_reformer_ext import ReformerError
 from trax_reformer_ext.data import sources
 from trax_reformer_ext.data.builders import BUILDERS
+from trax_reformer_ext.data.records import Records
 
 LENGTH = 100
 
@@ -219,3 +221,18 @@ class ImageNet64ImagesTest(_Case):
 
 # They are only bases.
 del _Case, _ImageNetCase
+
+
+def test_records_keep_their_order_when_they_do_not_fit_into_memory(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setattr(shuffle, 'MAX_MEM_BUFFER_SIZE', 10_000)
+  (tmp_path / 'text').write_bytes(fake.text(100_000))
+  builder = BUILDERS['bytes_folder'](
+    data_dir=tmp_path / 'data', path=tmp_path / 'text', length=70
+  )
+  builder.download_and_prepare()
+  records = Records(builder.info, 'train')
+  ids = np.concatenate([records[i] for i in range(len(records))])
+  data = (ids[: records.n_tokens] - 2).astype(np.uint8).tobytes()
+  assert data == fake.text(100_000)[:90_000]

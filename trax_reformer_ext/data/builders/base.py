@@ -61,8 +61,9 @@ class SequenceBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     parameters = {n: kwargs.pop(n) for n in names if n in kwargs}
     if parameters or not (config or self.builder_configs):
       config = self.CONFIG(**parameters)
+    if isinstance(config, self.CONFIG):
       # TFDS wants its own object where there is one of this name.
-      config = self.builder_configs.get(config.name, config)
+      config = self.get_builder_config(config.name) or config
     self._skip_broken = skip_broken
     super().__init__(config=config, **kwargs)
 
@@ -88,9 +89,15 @@ class SequenceBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     return self.dataset_info_from_configs(
       features=tfds.features.FeaturesDict({'inputs': inputs}),
       supervised_keys=('inputs', 'inputs'),
-      disable_shuffling=True,
       metadata=tfds.core.MetadataDict(),
     )
+
+  def _download_and_prepare(self, dl_manager, download_config):
+    # Written in order; but whoever reads may shuffle, as Trax's data_streams
+    # does, which TFDS forbids for data that calls itself ordered.
+    self.info.as_proto.disable_shuffling = True
+    super()._download_and_prepare(dl_manager, download_config)
+    self.info.as_proto.disable_shuffling = False
 
   def _describe(self, description):
     self.info.metadata.update(

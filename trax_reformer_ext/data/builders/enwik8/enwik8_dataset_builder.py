@@ -1,7 +1,9 @@
 """enwik8, the first 10^8 bytes of English Wikipedia."""
 
 import dataclasses
+import functools
 import pathlib
+import re
 import sys
 
 import tensorflow_datasets as tfds
@@ -47,7 +49,16 @@ class Builder(token_builder.TokenBuilder):
   enwik8_first_<number>_bytes.xz.
   """
   CONFIG = Enwik8Config
-  BUILDER_CONFIGS = [Enwik8Config(), Enwik8Config(prefix=True)]
+  # What `tfds build enwik8` makes; get_builder_config knows the others.
+  BUILDER_CONFIGS = [Enwik8Config()]
+
+  @classmethod
+  def get_builder_config(cls, name, version=None):
+    match = re.fullmatch(r'(prefix_)?length(\d+)', name)
+    known = super().get_builder_config(name, version)
+    if known or not match:
+      return known
+    return _config(int(match[2]), bool(match[1]))
 
   @classmethod
   def detect(cls, manual_dir):
@@ -73,6 +84,12 @@ class Builder(token_builder.TokenBuilder):
       len(data),
       lambda start, stop: data[start:stop],
     )
+
+
+@functools.cache
+def _config(length, prefix):
+  """The one object for these parameters."""
+  return Enwik8Config(length=length, prefix=prefix)
 
 
 def _download(dl_manager, folder):
