@@ -13,72 +13,16 @@ import zipfile
 import numpy as np
 import pytest
 import simple_parsing
-import tensorflow as tf
 import tensorflow_datasets as tfds
 from tensorflow_datasets.scripts.cli import build
 from trax import data as trax_data
 
 from tests.data.builders import fake
+from tests.data.prepared import SPLITS, all_records, as_bytes, complete
 from trax_reformer_ext import ReformerError, cli
 from trax_reformer_ext.data import prepare as prepare_lib
 from trax_reformer_ext.data import sources
 from trax_reformer_ext.data.records import Records, open_records, prepared_infos
-
-SPLITS = ('train', 'validation', 'test')
-
-
-@pytest.fixture
-def manual(tmp_path):
-  (tmp_path / 'manual').mkdir()
-  return tmp_path / 'manual'
-
-
-@pytest.fixture
-def data_dir(tmp_path):
-  return tmp_path / 'data'
-
-
-@pytest.fixture
-def call(capsys, manual, data_dir):
-  """Runs the command in this process: (exit code, stdout, stderr)."""
-
-  def run(name, *arguments, manual_dir=manual):
-    arguments = [f'--data_dir={data_dir}', *arguments]
-    arguments.append(f'--manual_dir={manual_dir}')
-    code = cli.main(['prepare', name, *arguments])
-    return code, *capsys.readouterr()
-
-  return run
-
-
-def all_records(name, data_dir, **config):
-  """Ids of all splits, without padding."""
-  parts = []
-  for split in SPLITS:
-    records = open_records(name, data_dir, split, **config)
-    ids = np.concatenate([records[i] for i in range(len(records))])
-    assert not ids[records.n_tokens :].any()
-    parts.append(ids[: records.n_tokens])
-  return np.concatenate(parts)
-
-
-def as_bytes(ids):
-  return (ids - 2).astype(np.uint8).tobytes()
-
-
-def prepared(data_dir):
-  """All that a later run could take for complete."""
-  return sorted(data_dir.glob('*/*/[0-9]*'))
-
-
-def assert_mistake(result, message, data_dir):
-  code, _, err = result
-  assert code == 1
-  assert err.startswith('trax-reformer: error: ')
-  assert message in err
-  assert len(err.splitlines()) == 1
-  assert prepared(data_dir) == []
-  assert list(data_dir.glob('*/*/incomplete*')) == []
 
 
 def test_it_says_what_it_wrote(call, manual, data_dir):
@@ -202,183 +146,6 @@ def test_bytes_folder(call, data_dir, tmp_path):
     open_records('bytes_folder', data_dir, 'train', path=tmp_path / 'other')
 
 
-def test_image_folder_and_broken_images(call, data_dir, tmp_path):
-  images = fake.images(40)
-  path = fake.write_png_folder(tmp_path / 'images', images)
-  whole = (path / '0007.png').read_bytes()
-  (path / '0007.png').write_bytes(whole[: len(whole) // 2])
-  (path / '0021.png').write_bytes(b'not an image')
-  (path / '0022.png').write_bytes(fake.png(fake.images(1, 8, 8)[0]))
-  result = call('image_folder', f'--path={path}')
-  assert_mistake(result, '0007.png in ', data_dir)
-  assert '--skip_broken' in result[2]
-
-  code, out, _ = call('image_folder', f'--path={path}', '--skip_broken')
-  assert code == 0
-  assert 'Left out 3 that do not decode: 0007.png, 0021.png, 0022.png' in out
-  pixels = all_records('image_folder', data_dir).reshape(-1, 64, 64, 3)
-  kept = [i for i in range(40) if i not in (7, 21, 22)]
-  np.testing.assert_array_equal(pixels, images[kept])
-
-
-def _enwik8_wrong_bytes(manual, monkeypatch):
-  data = fake.text(1000)
-  monkeypatch.setattr(sources, '_ENWIK8_BYTES', len(data))
-  (manual / 'enwik8').write_bytes(data)
-
-
-def _enwik8_cut_off(manual, _):
-  (manual / 'enwik8.xz').write_bytes(lzma.compress(fake.text(1000))[:-20])
-
-
-def _tar_cut_off(manual, _):
-  fake.write_png_tars(manual, fake.images(3), fake.images(2))
-  path = manual / 'valid_64x64.tar'
-  path.write_bytes(path.read_bytes()[:20_000])
-
-
-def _tar_climbs(manual, _):
-  image = fake.png(fake.images(1)[0])
-  fake.write_png_tars(manual, fake.images(3), fake.images(2))
-  fake.write_tar(manual / 'train_64x64.tar', [('../../evil.png', image)])
-
-
-def _npz_cut_off(manual, _):
-  fake.write_npz_zips(manual, fake.images(6), fake.images(2))
-  path = manual / 'Imagenet64_train_part2_npz.zip'
-  path.write_bytes(path.read_bytes()[:-1000])
-
-
-def _npz_damaged(manual, _):
-  fake.write_npz_zips(manual, fake.images(6), fake.images(2))
-  path = manual / 'Imagenet64_train_part1_npz.zip'
-  data = bytearray(path.read_bytes())
-  data[len(data) // 2] ^= 255
-  path.write_bytes(data)
-
-
-def _npz_climbs(manual, _):
-  fake.write_npz_zips(manual, fake.images(6), fake.images(2))
-  path = manual / 'Imagenet64_val_npz.zip'
-  fake.write_npz_zip(path, [('/etc/evil.npz', fake.images(2))])
-
-
-def _npz_missing(manual, _):
-  fake.write_npz_zips(manual, fake.images(6), fake.images(2))
-  (manual / 'Imagenet64_val_npz.zip').unlink()
-
-
-def _npz_of_objects(manual, _):
-  objects = np.array([{}, {}], object)
-  np.savez(manual / 'imagenet64.npz', images=objects)
-
-
-def _too_few(manual, _):
-  np.savez(manual / 'imagenet64.npz', images=fake.images(5))
-
-
-BROKEN = {
-  'wrong checksum': ('enwik8', _enwik8_wrong_bytes, 'its SHA-1 is not'),
-  'enwik8 cut off': ('enwik8', _enwik8_cut_off, 'enwik8.xz cannot be unpacked'),
-  'tar cut off': ('imagenet64', _tar_cut_off, 'valid_64x64.tar is cut off'),
-  'tar climbs': ('imagenet64', _tar_climbs, "a member '../../evil.png', whose"),
-  'npz cut off': ('imagenet64', _npz_cut_off, 'part2_npz.zip cannot be unpack'),
-  'npz damaged': ('imagenet64', _npz_damaged, 'part1_npz.zip cannot be unpack'),
-  'npz climbs': ('imagenet64', _npz_climbs, "a member '/etc/evil.npz', whose"),
-  'npz missing': ('imagenet64', _npz_missing, 'val_npz.zip is missing'),
-  'pickle': ('imagenet64', _npz_of_objects, 'it must be uint8'),
-  'too few': ('imagenet64', _too_few, '5 images is too little to split'),
-  'nothing': ('imagenet64', lambda *_: 0, 'looked in '),
-}
-
-
-@pytest.mark.parametrize('kind', BROKEN)
-def test_broken_sources_are_named(kind, call, manual, data_dir, monkeypatch):
-  name, make, message = BROKEN[kind]
-  make(manual, monkeypatch)
-  assert_mistake(call(name), message, data_dir)
-
-
-MISTAKES = {
-  'name': (['enwik9'], "NAME is 'enwik9': give one of bytes_folder, enwik8"),
-  'config': (['enwik8/all'], 'NAME is enwik8/all: give one of enwik8/length'),
-  'length': (['enwik8', '--length=0'], 'length is 0: give an int of at least'),
-  'no length': (
-    ['imagenet64', '--length=5'],
-    '--length is 5, but imagenet64 has no such parameter',
-  ),
-  'no path': (['bytes_folder'], 'path is None: give a folder of files'),
-  'path': (['image_folder', '--path=/nonexistent'], 'path /nonexistent cannot'),
-}
-
-
-@pytest.mark.parametrize('kind', MISTAKES)
-def test_mistakes_are_said_in_one_line(kind, call, data_dir):
-  arguments, message = MISTAKES[kind]
-  assert_mistake(call(*arguments), message, data_dir)
-
-
-@pytest.mark.parametrize('name', ['bytes_folder', 'image_folder'])
-def test_an_empty_folder_is_said(name, call, data_dir, tmp_path):
-  (tmp_path / 'empty').mkdir()
-  result = call(name, f'--path={tmp_path / "empty"}')
-  assert_mistake(result, f'path {tmp_path / "empty"} holds no ', data_dir)
-
-
-def test_a_file_that_may_not_be_read_is_named(
-  call, data_dir, tmp_path, monkeypatch
-):
-  path = tmp_path / 'secret.txt'
-  path.write_bytes(b'x' * 100)
-  path.chmod(0)
-  if os.access(path, os.R_OK):  # root may read all
-    opened = pathlib.Path.open
-
-    def refuse(self, *arguments, **options):
-      if self == path:
-        raise PermissionError(13, 'Permission denied', str(self))
-      return opened(self, *arguments, **options)
-
-    monkeypatch.setattr(pathlib.Path, 'open', refuse)
-  result = call('bytes_folder', f'--path={path}')
-  assert_mistake(result, f'path {path} cannot be read (Permission', data_dir)
-
-
-def test_a_data_dir_that_can_not_be_written(call, manual, tmp_path):
-  (manual / 'enwik8').write_bytes(fake.text(1000))
-  (tmp_path / 'data').write_text('a file')
-  code, _, err = call('enwik8')
-  assert code == 1 and f'--data_dir is {tmp_path / "data"}, but it cann' in err
-
-
-@pytest.fixture
-def small_disk(data_dir):
-  """The data directory on a file system of 2 MB."""
-  data_dir.mkdir()
-  mount = ['mount', '-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', data_dir]
-  done = subprocess.run(mount, capture_output=True)
-  if done.returncode:
-    pytest.skip(f'no file system can be mounted here: {done.stderr}')
-  yield
-  subprocess.run(['umount', data_dir], check=True)
-
-
-def test_a_disk_that_is_full(small_disk, call, manual, data_dir):
-  (manual / 'enwik8').write_bytes(fake.text(1_000_000))
-  message = f'--data_dir is {data_dir}, but it cannot be written (No space left'
-  assert_mistake(call('enwik8'), message, data_dir)
-
-
-def test_a_disk_that_tensorflow_finds_full(call, manual, data_dir, monkeypatch):
-  (manual / 'enwik8').write_bytes(fake.text(1000))
-
-  def fail(*_):
-    raise tf.errors.ResourceExhaustedError(None, None, 'x; No space left')
-
-  monkeypatch.setattr(tf.io.TFRecordWriter, 'write', fail)
-  assert_mistake(call('enwik8'), 'written (No space left on device', data_dir)
-
-
 def test_a_killed_command_leaves_nothing_that_looks_complete(
   call, manual, data_dir, tmp_path
 ):
@@ -401,7 +168,7 @@ def test_a_killed_command_leaves_nothing_that_looks_complete(
   assert code == 1 and 'is being prepared by another process' in err
   os.kill(process.pid, signal.SIGKILL)
   assert process.wait() == -signal.SIGKILL
-  assert prepared(data_dir) == [] and left[0].exists()
+  assert complete(data_dir) == [] and left[0].exists()
   with pytest.raises(ReformerError, match='is not prepared in'):
     open_records('bytes_folder', data_dir, 'train')
 
