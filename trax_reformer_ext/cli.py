@@ -45,8 +45,8 @@ The same command goes on from the last checkpoint in --output_dir.
 """
 
 _EVALUATE = """\
-Prints bits per dim of a run's last checkpoint over a whole split. The figure is
-the same on every repeat.
+Prints bits per dim and accuracy of a run's last checkpoint over a whole split.
+The figures are the same on every repeat.
 
 examples:
   trax-reformer evaluate --output_dir=runs/quickstart
@@ -243,17 +243,19 @@ def _evaluate(arguments):
   if arguments.data_dir:
     bindings += _data_bindings('data_dir', arguments.data_dir)
   configs.parse([run_dir.config_path(folder)], bindings)
-  bits = evaluate(folder, arguments.split, arguments.hash_seeds)
-  if arguments.hash_seeds == 1:
-    print(f'{arguments.split}: {bits[0]:.4f} bits/dim')
-    return
-  for seed, value in enumerate(bits):
-    print(f'{arguments.split}, hash seed {seed}: {value:.4f} bits/dim')
-  print(
-    f'{arguments.split}: {np.mean(bits):.4f} bits/dim, from {min(bits):.4f} to '
-    f'{max(bits):.4f} over {len(bits)} hash seeds '
-    f'(standard deviation {np.std(bits, ddof=1):.4f})'
-  )
+  results = evaluate(folder, arguments.split, arguments.hash_seeds)
+  for seed, (bits, accuracy) in enumerate(results):
+    which = f', hash seed {seed}' if len(results) > 1 else ''
+    print(
+      f'{arguments.split}{which}: {bits:.4f} bits/dim, accuracy {accuracy:.4f}'
+    )
+  if len(results) > 1:
+    bits = [figures.bits_per_dim for figures in results]
+    print(
+      f'{arguments.split}: {np.mean(bits):.4f} bits/dim, from {min(bits):.4f} '
+      f'to {max(bits):.4f} over {len(bits)} hash seeds '
+      f'(standard deviation {np.std(bits, ddof=1):.4f})'
+    )
 
 
 def _prepare(arguments):

@@ -1,19 +1,32 @@
-"""Bits per dim over a whole split."""
+"""Bits per dim and accuracy over a whole split."""
 
 import itertools
-import math
+from typing import NamedTuple
 
 import gin
 import jax
+import jax.numpy as jnp
 import numpy as np
 import tqdm
 from trax import layers as tl
 from trax import shapes
 
 from trax_reformer_ext.errors import ReformerError
-from trax_reformer_ext.layers import ChunkedCrossEntropyLoss
+from trax_reformer_ext.layers import Metrics
 from trax_reformer_ext.training import run_dir
 from trax_reformer_ext.training.loop import check_ids, find_vocab_size
+
+
+class Figures(NamedTuple):
+  """What a model comes to, over all weighted positions.
+
+  Attributes:
+    bits_per_dim: float, mean cross-entropy in bits.
+    accuracy: float, share of positions whose likeliest token is the target.
+  """
+
+  bits_per_dim: float
+  accuracy: float
 
 
 def evaluate(folder, split='validation', hash_seeds=1):
@@ -25,7 +38,7 @@ def evaluate(folder, split='validation', hash_seeds=1):
     hash_seeds: int, evaluate with the rotations of this many seeds.
 
   Returns:
-    List of bits per dim, one a seed.
+    List of Figures, one a seed.
 
   Raises:
     ReformerError: no run there, or weights that do not fit the configuration.
@@ -44,7 +57,7 @@ def evaluate(folder, split='validation', hash_seeds=1):
     model = eval_model(first)
     _load_weights(model, stored, folder)
     batches = itertools.chain([first], batches)
-    results.append(bits_per_dim(model, batches, label=split))
+    results.append(measure(model, batches, label=split))
   return results
 
 
@@ -102,8 +115,8 @@ def _load_weights(model, stored, folder):
   )
 
 
-def bits_per_dim(model, batches, label=None):
-  """Mean cross-entropy of a model in bits, over all weighted positions.
+def measure(model, batches, label=None):
+  """Measures a model on batches.
 
   Args:
     model: initialised language model, mode 'eval', with or without
@@ -112,31 +125,34 @@ def bits_per_dim(model, batches, label=None):
     label: str, shows progress under this name on a terminal; None for none.
 
   Returns:
-    float, the same on every call.
+    Figures, the same on every call.
+
+  Raises:
+    ReformerError: no position has a weight.
   """
-  if model.n_out == 3:
-    loss = ChunkedCrossEntropyLoss()
-  else:
-    loss = tl.WeightedCategoryCrossEntropy()
+  metrics = Metrics(chunked=model.n_out == 3)
   rng = jax.random.PRNGKey(0)
 
   @jax.jit
-  def total(weights, state, batch):
+  def sums(weights, state, batch):
     outputs, _ = model.pure_fn(batch[0], weights, state, rng)
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-    return loss((*outputs, *batch[1:])) * batch[2].sum(), batch[2].sum()
+    results = (*outputs, *batch[1:])
+    n = batch[2].sum()
+    # A batch of padding alone has no mean.
+    means = [metrics[name](results) for name in Figures._fields]
+    return [jnp.where(n > 0, mean * n, 0) for mean in means] + [n]
 
   vocab_size = find_vocab_size(model)
   # None: a bar only where the output is a terminal.
   progress = tqdm.tqdm(
     batches, desc=label, unit='batch', leave=False, disable=not label or None
   )
-  nats, n = 0.0, 0.0
+  total = np.zeros(3)
   for batch in progress:
     check_ids(batch, vocab_size)
-    sums = total(model.weights, model.state, batch)
-    nats += float(sums[0])
-    n += float(sums[1])
+    total += [float(x) for x in sums(model.weights, model.state, batch)]
+  *figures, n = total
   if not n:
     raise ReformerError('the split holds no tokens to evaluate')
-  return float(np.float64(nats) / n / math.log(2))
+  return Figures(*(float(x / n) for x in figures))

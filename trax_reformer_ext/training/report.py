@@ -11,7 +11,7 @@ from trax_reformer_ext.data.entropy import entropies
 from trax_reformer_ext.data.text import TextInputs
 from trax_reformer_ext.data.tokens import decode, encode
 from trax_reformer_ext.decoding import sample
-from trax_reformer_ext.training.evaluate import bits_per_dim, eval_model
+from trax_reformer_ext.training.evaluate import eval_model, measure
 from trax_reformer_ext.visualize.learning_curve import draw_learning_curve
 
 
@@ -48,14 +48,15 @@ def report(
   model = eval_model(loop.tasks[0].sample_batch)
   model.weights = loop.model.weights
   batches = inputs.split_batches('validation')
-  bits = bits_per_dim(
+  figures = measure(
     model, itertools.islice(batches, n_batches), label=f'held-out {what}'
   )
   part = f'{n_batches} batches at most of' if n_batches else 'the split'
   n_tokens = len(inputs.splits['validation'])
   print(
     f'\nHeld-out {what} ({part} validation, {n_tokens:,} in all):\n'
-    f'  this model       {bits:.3f} {unit}'
+    f'  this model       {figures.bits_per_dim:.3f} {unit}, '
+    f'accuracy {figures.accuracy:.4f}'
   )
   levels = {}
   if text is not None:
