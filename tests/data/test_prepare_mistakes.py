@@ -8,9 +8,10 @@ import subprocess
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_datasets as tfds
 
 from tests.data.builders import fake
-from tests.data.prepared import all_records, assert_mistake
+from tests.data.prepared import all_records, assert_mistake, complete
 from trax_reformer_ext.data import sources
 
 
@@ -161,6 +162,29 @@ def test_a_data_dir_that_can_not_be_written(call, manual, tmp_path):
   (tmp_path / 'data').write_text('a file')
   code, _, err = call('enwik8')
   assert code == 1 and f'--data_dir is {tmp_path / "data"}, but it cann' in err
+
+
+def test_enwik8_without_a_network(call, manual, data_dir, monkeypatch):
+  def fail(*_):
+    raise ConnectionError('Name or service not known')
+
+  monkeypatch.setattr(tfds.download.DownloadManager, 'download', fail)
+  code, _, err = call('enwik8')
+  announced, mistake = err.splitlines()
+  assert code == 1 and complete(data_dir) == []
+  assert announced == 'Downloading http://mattmahoney.net/dc/enwik8.zip ...'
+  assert 'enwik8 is missing: ' in mistake
+  assert 'cannot be downloaded (ConnectionError): download it' in mistake
+
+
+def test_a_directory_that_was_damaged(call, manual, data_dir):
+  (manual / 'enwik8').write_bytes(fake.text(1000))
+  assert call('enwik8')[0] == 0
+  folder = data_dir / 'enwik8' / 'prefix_length65536' / '1.0.0'
+  (folder / 'dataset_info.json').unlink()
+  code, _, err = call('enwik8')
+  assert code == 1 and f'{folder} is damaged: remove it to' in err
+  assert len(err.splitlines()) == 1
 
 
 @pytest.fixture

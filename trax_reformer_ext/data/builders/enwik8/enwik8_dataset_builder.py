@@ -1,6 +1,7 @@
 """enwik8, the first 10^8 bytes of English Wikipedia."""
 
 import dataclasses
+import errno
 import functools
 import pathlib
 import re
@@ -97,7 +98,9 @@ def _download(dl_manager, folder):
   print(f'Downloading {sources.ENWIK8_URL} ...', file=sys.stderr)
   try:
     return pathlib.Path(dl_manager.download(sources.ENWIK8_URL))
-  except Exception as e:  # of sockets, TLS, HTTP, checksums and disks
+  except Exception as e:  # of sockets, TLS, HTTP and checksums
+    if getattr(e, 'errno', None) == errno.ENOSPC:
+      raise
     raise ReformerError(
       f'enwik8 is missing: {folder or "the manual directory"} has no '
       f'{", ".join(sources.ENWIK8_NAMES)}, and {sources.ENWIK8_URL} cannot be '
