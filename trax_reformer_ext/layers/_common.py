@@ -4,7 +4,6 @@ import inspect
 
 import gin
 import jax
-import jax.numpy as jnp
 
 from trax_reformer_ext.errors import ReformerError
 
@@ -35,10 +34,3 @@ def dropout_by_feature(x, rate, rng):
     return x
   keep = jax.random.bernoulli(rng, 1 - rate, x.shape[-1:])
   return x * (keep / (1 - rate)).astype(x.dtype)
-
-
-def head_weights(rng, n_heads, d_model, depth):
-  """Glorot uniform over all heads, as Trax initialises them one by one."""
-  limit = (6 / (d_model + depth * n_heads)) ** 0.5
-  shape = (n_heads, d_model, depth)
-  return jax.random.uniform(rng, shape, jnp.float32, -limit, limit)
