@@ -40,6 +40,7 @@ def apply():
   import jax.lib
 
   _compare_containers_alone()
+  _skip_whole_examples()
   if not hasattr(jax, 'device_put_replicated'):
     _use_one_device()
   if not hasattr(jax, 'xla_computation'):
@@ -127,6 +128,16 @@ def _compare_containers_alone():
 
   module.tree_unflatten = unflatten
   fastmath.tree_unflatten = unflatten
+
+
+def _skip_whole_examples():
+  """Lets trax.data.data_streams draw how many examples it skips.
+
+  Its bound is the float 1e5, which random.randint refuses since Python 3.12.
+  """
+  from trax.data import tf_inputs
+
+  tf_inputs._MAX_SKIP_EXAMPLES = int(tf_inputs._MAX_SKIP_EXAMPLES)
 
 
 def _use_one_device():

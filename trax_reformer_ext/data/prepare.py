@@ -67,6 +67,11 @@ def prepare(
       _check_same_files(builder)
     else:
       with _alone(folder):
+        if folder.exists():
+          raise ReformerError(
+            f'{folder} was prepared by another process meanwhile: nothing is '
+            'left to do'
+          )
         _write(builder, manual_dir)
   except Exception as e:
     reason = _of_the_disk(e)
