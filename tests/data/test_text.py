@@ -124,6 +124,8 @@ def test_training_batches_depend_on_seed_and_number_alone():
 def test_a_batch_may_be_given_in_tokens():
   inputs = text_inputs(length=48, batch_tokens=200, n_hosts=2)
   assert next(inputs.train_stream(1))[0].shape == (2, 48)
+  inputs = text_inputs(length=48, batch_tokens=200, n_hosts=3)
+  assert next(inputs.train_stream(1))[0].shape == (1, 48)
   with pytest.raises(ReformerError, match='batch_tokens is 90, less than'):
     text_inputs(length=48, batch_tokens=90, n_hosts=2)
 
@@ -177,6 +179,11 @@ def test_what_is_no_size_is_refused(name, value, message):
     text_inputs(**{name: value})
   with pytest.raises(ReformerError, match=message):
     text_inputs(**{name: value})
+
+
+def test_an_unknown_data_set_lists_the_known_ones():
+  with pytest.raises(ReformerError, match="'imagenet64': give one of bytes_f"):
+    text_inputs('imagenet64')
 
 
 def test_hosts_share_a_batch_evenly():

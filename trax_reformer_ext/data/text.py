@@ -16,18 +16,20 @@ from trax_reformer_ext.data.sources import load_text
 from trax_reformer_ext.data.tokens import ByteTokens, to_bytes
 from trax_reformer_ext.errors import ReformerError
 
+_DATASETS = ('bytes_folder', 'enwik8', 'python_stdlib')
+
 
 @gin.configurable(module='trax_reformer_ext')
 def text_inputs(
   dataset_name='python_stdlib',
   data_dir=None,
-  path=None,
-  record_length=None,
   length=512,
   batch_size=8,
-  batch_tokens=None,
   eval_batch_size=8,
   seed=0,
+  batch_tokens=None,
+  path=None,
+  record_length=None,
   host_id=0,
   n_hosts=1,
   prefetch=2,
@@ -46,16 +48,16 @@ def text_inputs(
       written it to data_dir, or else the raw file) or 'bytes_folder'.
     data_dir: str, where enwik8 or prepared data lie; None for $REFORMER_DATA or
       TFDS's folders.
+    length: int, bytes in a window.
+    batch_size: int, windows in a training batch of all hosts.
+    eval_batch_size: int, windows in an evaluation batch.
+    seed: int, of the training windows.
+    batch_tokens: int, tokens in a training batch, in place of batch_size:
+      batch_tokens // length windows; None for batch_size.
     path: str, the user's folder or file that bytes_folder was prepared from;
       None for the only one.
     record_length: int, the length that the data was prepared with, which need
       not be that of the windows; None for the only one.
-    length: int, bytes in a window.
-    batch_size: int, windows in a training batch of all hosts.
-    batch_tokens: int, tokens in a training batch, in place of batch_size:
-      batch_tokens // length windows; None for batch_size.
-    eval_batch_size: int, windows in an evaluation batch.
-    seed: int, of the training windows.
     host_id: int, this host.
     n_hosts: int; each trains on its own rows of a batch.
     prefetch: int, batches made ahead of time by a thread; 0 for none.
@@ -66,19 +68,21 @@ def text_inputs(
   Raises:
     ReformerError: data that is missing or too short, or sizes below 1.
   """
-  sizes = dict(length=length, batch_size=batch_size)
-  if batch_tokens is not None:
-    sizes['batch_tokens'] = batch_tokens
   hosts = dict(host_id=host_id, n_hosts=n_hosts, prefetch=prefetch)
-  check_sizes('text_inputs', eval_batch_size=eval_batch_size, **sizes, **hosts)
   if batch_tokens is not None:
-    if batch_tokens < length * n_hosts:
-      raise ReformerError(
-        f'text_inputs.batch_tokens is {batch_tokens}, less than a window of '
-        f'{length} for each of {n_hosts} hosts: give at least '
-        f'{length * n_hosts}'
-      )
-    batch_size = batch_tokens // length // n_hosts * n_hosts
+    batch_size = _rows(batch_tokens, length, n_hosts)
+  check_sizes(
+    'text_inputs',
+    length=length,
+    batch_size=batch_size,
+    eval_batch_size=eval_batch_size,
+    **hosts,
+  )
+  if dataset_name not in _DATASETS:
+    raise ReformerError(
+      f'text_inputs.dataset_name is {dataset_name!r}: give one of '
+      f'{", ".join(_DATASETS)}'
+    )
   prepared = dataset_name == 'bytes_folder' or (
     dataset_name == 'enwik8' and is_prepared('enwik8', data_dir)
   )
@@ -123,6 +127,24 @@ def random_windows(data, length, batch_size, seed, first=0):
   windows = streams.Windows(ByteTokens(data), length, seed)
   for ids in streams.shuffled(windows, batch_size, seed, first):
     yield ids, ids, np.ones(ids.shape, np.float32)
+
+
+def _rows(batch_tokens, length, n_hosts):
+  """How many windows batch_tokens hold: as many for each host."""
+  check_sizes(
+    'text_inputs',
+    length=length,
+    batch_size=n_hosts,
+    batch_tokens=batch_tokens,
+    n_hosts=n_hosts,
+  )
+  rows = batch_tokens // length // n_hosts * n_hosts
+  if not rows:
+    raise ReformerError(
+      f'text_inputs.batch_tokens is {batch_tokens}, less than a window of '
+      f'{length} for each of {n_hosts} hosts: give at least {length * n_hosts}'
+    )
+  return rows
 
 
 @functools.lru_cache(maxsize=2)
