@@ -8,7 +8,6 @@ import pytest
 import trax
 from trax import layers as tl
 from trax import optimizers
-from trax.data import inputs as trax_inputs
 from trax.supervised import lr_schedules, trainer_lib, training
 
 from trax_reformer_ext import (
@@ -18,7 +17,8 @@ from trax_reformer_ext import (
   ReformerLM,
   SelfAttention,
 )
-from trax_reformer_ext.data.text import random_windows
+from trax_reformer_ext.data.inputs import TokenInputs
+from trax_reformer_ext.data.tokens import ByteTokens
 
 TEXT = np.frombuffer(b'to be or not to be, that is the question. ' * 40, 'u1')
 MODEL = functools.partial(
@@ -47,9 +47,9 @@ KINDS = {
 }
 
 
-def make_inputs():
-  stream = lambda n_devices: random_windows(TEXT, 48, 4, seed=0)
-  return trax_inputs.Inputs(stream, stream)
+def make_inputs(length=48, batch_size=4):
+  splits = {'train': ByteTokens(TEXT), 'validation': ByteTokens(TEXT)}
+  return TokenInputs(splits, length, batch_size, 4, random_offsets=True)
 
 
 def schedule():
@@ -118,7 +118,7 @@ def test_all_ways_have_the_same_gradient():
     dropout=0.0,
     attention_type=functools.partial(SelfAttention, chunk_len=8),
   )
-  batch = next(random_windows(TEXT, 32, 2, seed=0))
+  batch = next(make_inputs(32, 2).train_batches())
   updated = []
   for memory_efficient in (False, True):
     layer = model(mode='train')

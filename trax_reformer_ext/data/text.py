@@ -3,9 +3,7 @@
 import functools
 
 import gin
-import numpy as np
 
-from trax_reformer_ext.data import streams
 from trax_reformer_ext.data.inputs import (
   TokenInputs,
   check_length,
@@ -109,24 +107,6 @@ class TextInputs(TokenInputs):
     """All bytes of a split, uint8 [n_bytes]."""
     tokens = self.splits[split]
     return to_bytes(tokens.read(0, len(tokens)))
-
-
-def random_windows(data, length, batch_size, seed, first=0):
-  """Yields training batches of bytes without end, as text_inputs does.
-
-  Args:
-    data: uint8 [n_bytes], at least length.
-    length: int, bytes in a window.
-    batch_size: int.
-    seed: int.
-    first: int, number of the first batch.
-
-  Yields:
-    (inputs, targets, weights), as text_inputs says.
-  """
-  windows = streams.Windows(ByteTokens(data), length, seed)
-  for ids in streams.shuffled(windows, batch_size, seed, first):
-    yield ids, ids, np.ones(ids.shape, np.float32)
 
 
 def _rows(batch_tokens, length, n_hosts):

@@ -31,12 +31,16 @@ class Loop(training.Loop):
     self._progress = None
     self._interrupted = False
     vocab_size = find_vocab_size(model)
+    streams = [task.labeled_data for task in tasks]
     for task in tasks + _as_list(eval_tasks):
       check_ids(task.sample_batch, vocab_size)
       task._labeled_data = self._checked(task.labeled_data, vocab_size)
     for task in tasks:
       check_loss(model, task.loss_layer)
     super().__init__(model, tasks, eval_model, eval_tasks, **kwargs)
+    if len(streams) == 1 and hasattr(streams[0], 'seek'):
+      # Step n + 1 trains on batch n, in a run that goes on as in a new one.
+      streams[0].seek(self.step)
 
   def load_checkpoint(self, directory=None, filename=None):
     """As Trax's, after a check that the weights are those of this model."""
