@@ -9,5 +9,16 @@ os.environ['XLA_FLAGS'] = (
   + ' --xla_llvm_disable_expensive_passes=true'
 )
 
+# ruff: noqa: E402
+import gin
+import pytest
+
 # Before any test imports Trax, whose import is much faster this way.
-import trax_reformer_ext  # noqa: E402, F401
+import trax_reformer_ext  # noqa: F401
+
+
+@pytest.fixture(autouse=True)
+def no_config_is_left():
+  """What a command configured holds for its own test alone."""
+  yield
+  gin.clear_config()

@@ -1,9 +1,12 @@
 """A run that goes on reads the batches that one without a stop would read."""
 
+import pytest
+
 from trax_reformer_ext import cli
 from trax_reformer_ext.data.inputs import SeekableBatches
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_at_the_batch_where_it_stopped(tmp_path, monkeypatch):
   seen = []
   take = SeekableBatches.__next__
