@@ -34,6 +34,14 @@ def test_image_folder_and_broken_images(call, data_dir, tmp_path):
   np.testing.assert_array_equal(pixels, images[kept])
 
 
+def test_a_raw_file_in_the_data_directory(call, data_dir):
+  data_dir.mkdir(exist_ok=True)
+  (data_dir / 'enwik8').write_bytes(fake.text(1000))
+  result = call('enwik8')
+  assert_mistake(result, 'the file enwik8 is in the way of a folder', data_dir)
+  assert f'--manual_dir={data_dir}' in result[2]
+
+
 def _enwik8_wrong_bytes(manual, monkeypatch):
   data = fake.text(1000)
   monkeypatch.setattr(sources, '_ENWIK8_BYTES', len(data))

@@ -59,6 +59,13 @@ def prepare(
   parameters = {
     k: v for k, v in (('length', length), ('path', path)) if v is not None
   }
+  in_the_way = data_dir / name.partition('/')[0]
+  if in_the_way.is_file():
+    raise ReformerError(
+      f'--data_dir is {data_dir}, where the file {in_the_way.name} is in the '
+      f'way of a folder of that name: use another one, with --manual_dir='
+      f'{data_dir} if it is the source'
+    )
   try:
     builder = _builder(name, data_dir, manual_dir, parameters, skip_broken)
     folder = pathlib.Path(builder.data_dir)
