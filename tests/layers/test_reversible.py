@@ -118,7 +118,8 @@ def test_reconstruction_after_48_layers_is_accurate():
   error = max(errors) / np.abs(xs).max()
   print(f'relative reconstruction error after 48 layers: {error:.1e}')
   assert np.abs(ys[0] - xs[0]).max() > 1
-  assert 0 < error < 1e-4
+  # A few float32 roundings a layer: 5e-5 on JAX 0.10.2, 1.1e-4 on JAX 0.12.
+  assert 0 < error < 2e-4
 
 
 def test_serial_with_lsh_refuses_a_reversal_from_outside():
