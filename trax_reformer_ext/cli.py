@@ -101,7 +101,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser():
   parser = _Parser(
     prog='trax-reformer',
-    description='Trains and evaluates Reformers that gin configures.',
+    description='Prepares data, trains and evaluates Reformers that gin configures.',
   )
   parser.add_argument(
     '--version', action='version', version=trax_reformer_ext.__version__
