@@ -101,7 +101,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser():
   parser = _Parser(
     prog='trax-reformer',
-    description='Prepares data, trains and evaluates Reformers that gin configures.',
+    description='Prepares data for Reformers, trains and evaluates them.',
   )
   parser.add_argument(
     '--version', action='version', version=trax_reformer_ext.__version__
