@@ -1,6 +1,7 @@
 """Set-up of all tests."""
 
 import os
+import pathlib
 
 # Compiling takes most of the tests' time, and their programs are tiny.
 os.environ['XLA_FLAGS'] = (
@@ -15,6 +16,15 @@ import pytest
 
 # Before any test imports Trax, whose import is much faster this way.
 import trax_reformer_ext  # noqa: F401
+
+
+@pytest.fixture
+def real():
+  """The folder of real data, as the environment variable has it."""
+  folder = os.environ.get('REFORMER_DATA')
+  if not folder:
+    pytest.skip('REFORMER_DATA does not name a folder of real data')
+  return pathlib.Path(folder)
 
 
 @pytest.fixture(autouse=True)

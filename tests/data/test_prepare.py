@@ -3,7 +3,6 @@
 import itertools
 import lzma
 import os
-import pathlib
 import signal
 import subprocess
 import sys
@@ -199,14 +198,6 @@ def test_help_has_examples(capsys):
   assert (
     'trax-reformer prepare enwik8 --data_dir=data' in capsys.readouterr()[0]
   )
-
-
-@pytest.fixture
-def real():
-  folder = os.environ.get('REFORMER_DATA')
-  if not folder:
-    pytest.skip('REFORMER_DATA does not name a folder of real data')
-  return pathlib.Path(folder)
 
 
 def test_the_prefix_of_enwik8(real, call, data_dir):

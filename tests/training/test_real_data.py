@@ -3,8 +3,6 @@
 At the data's own lengths, with a model small enough for a test.
 """
 
-import os
-import pathlib
 import re
 
 import pytest
@@ -27,14 +25,6 @@ SMALL = [
   '--config=train.eval_steps = 3',
   '--config=train.steps = 20',
 ]
-
-
-@pytest.fixture
-def real():
-  folder = os.environ.get('REFORMER_DATA')
-  if not folder:
-    pytest.skip('REFORMER_DATA does not name a folder of real data')
-  return pathlib.Path(folder)
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from trax_reformer_ext.data.tokens import split_borders
 from trax_reformer_ext.errors import ReformerError
 
 _PACKAGES = (
@@ -71,12 +72,8 @@ def load_text(name, data_dir=None):
     )
   data, description = sources[name](data_dir)
   data = np.frombuffer(data, np.uint8)
-  first, second = len(data) * 90 // 100, len(data) * 95 // 100
-  splits = {
-    'train': data[:first],
-    'validation': data[first:second],
-    'test': data[second:],
-  }
+  borders = split_borders(len(data))
+  splits = {name: data[slice(*border)] for name, border in borders.items()}
   return Text(name, description, splits)
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import math
+import os
 import signal
 import threading
 
@@ -104,7 +105,8 @@ class Loop(training.Loop):
       del signum, frame
       self._interrupted = True
       signal.signal(signal.SIGINT, before)
-      self._progress.say('Stopping after this step; Ctrl-C again stops at once')
+      # Not by print, which may be what was interrupted.
+      os.write(2, b'\nStopping after this step; Ctrl-C again stops at once\n')
 
     self._interrupted = False
     if threading.current_thread() is not threading.main_thread():

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import tensorflow_datasets as tfds
 
+from trax_reformer_ext.data import tokens
 from trax_reformer_ext.errors import ReformerError
 
 
@@ -120,7 +121,7 @@ def manual_dir(dl_manager):
 
 
 def split_borders(n, what):
-  """Splits n things 90/5/5.
+  """Splits n things 90/5/5, where that leaves no part empty.
 
   Args:
     n: int, how many.
@@ -132,16 +133,12 @@ def split_borders(n, what):
   Raises:
     ReformerError: a part would be empty.
   """
-  first, second = n * 90 // 100, n * 95 // 100
-  if not 0 < first < second < n:
+  borders = tokens.split_borders(n)
+  if any(start == stop for start, stop in borders.values()):
     raise ReformerError(
       f'{what} is too little to split 90/5/5: give at least 20'
     )
-  return {
-    'train': (0, first),
-    'validation': (first, second),
-    'test': (second, n),
-  }
+  return borders
 
 
 def ordered_key(i, n):
