@@ -1,8 +1,8 @@
 """Bridges Trax 1.4.1 and current JAX: the only file that knows the gaps.
 
 Trax's modules are patched, JAX's are not, and what still works keeps working as
-it did: no function is replaced that the JAX and Python that the package supports
-have not broken.
+it did: no function is replaced that has not been broken by the versions of JAX
+and Python that the package supports.
 """
 
 import contextlib
