@@ -1,0 +1,66 @@
+"""trax-reformer evaluate."""
+
+import os
+
+import numpy as np
+
+from trax_reformer_ext.cli.common import add_config_arguments, bindings_of
+from trax_reformer_ext.errors import ReformerError
+from trax_reformer_ext.training import configs, run_dir
+from trax_reformer_ext.training.evaluate import evaluate
+
+HELP = "bits per dim of a run's last checkpoint"
+DESCRIPTION = """\
+Prints bits per dim and accuracy of a run's last checkpoint over a whole split.
+The figures are the same on every repeat.
+
+examples:
+  trax-reformer evaluate --output_dir=runs/quickstart
+  trax-reformer evaluate --output_dir=runs/quickstart --split=test \\
+    --config='trax_reformer_ext.LSHSelfAttention.n_hashes=8' --hash_seeds=5
+"""
+
+
+def add_arguments(parser):
+  """Adds the command's arguments to its parser."""
+  add_config_arguments(parser)
+  parser.add_argument(
+    '--output_dir', required=True, metavar='DIR', help='directory of the run'
+  )
+  parser.add_argument(
+    '--split',
+    default='validation',
+    metavar='NAME',
+    help='train, validation or test (default: validation)',
+  )
+  parser.add_argument(
+    '--hash_seeds',
+    type=int,
+    default=1,
+    metavar='N',
+    help='evaluate with N sets of hash rotations and print their spread '
+    '(default: 1)',
+  )
+
+
+def run(arguments):
+  """Evaluates and prints the figures."""
+  if arguments.hash_seeds < 1:
+    raise ReformerError(
+      f'--hash_seeds is {arguments.hash_seeds}: give an int of at least 1'
+    )
+  folder = os.path.expanduser(arguments.output_dir)
+  configs.parse([run_dir.config_path(folder)], bindings_of(arguments))
+  results = evaluate(folder, arguments.split, arguments.hash_seeds)
+  for seed, (bits, accuracy) in enumerate(results):
+    which = f', hash seed {seed}' if len(results) > 1 else ''
+    print(
+      f'{arguments.split}{which}: {bits:.4f} bits/dim, accuracy {accuracy:.4f}'
+    )
+  if len(results) > 1:
+    bits = [figures.bits_per_dim for figures in results]
+    print(
+      f'{arguments.split}: {np.mean(bits):.4f} bits/dim, from {min(bits):.4f} '
+      f'to {max(bits):.4f} over {len(bits)} hash seeds '
+      f'(standard deviation {np.std(bits, ddof=1):.4f})'
+    )
