@@ -20,8 +20,7 @@ from trax.data import tf_inputs
 from tests.data.builders import fake
 from tests.data.prepared import SPLITS, all_records, as_bytes, complete
 from trax_reformer_ext import ReformerError, cli
-from trax_reformer_ext.data import prepare as prepare_lib
-from trax_reformer_ext.data import sources
+from trax_reformer_ext.data import sources, writing
 from trax_reformer_ext.data.records import Records, open_records, prepared_infos
 
 
@@ -54,7 +53,7 @@ def test_prepared_data_on_a_disk_that_is_read_only_is_there(
   def fail(*_, **__):
     raise PermissionError(13, 'Permission denied')
 
-  monkeypatch.setattr(prepare_lib, '_alone', fail)
+  monkeypatch.setattr(writing, 'alone', fail)
   assert call('enwik8')[0] == 0
 
 

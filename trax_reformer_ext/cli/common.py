@@ -4,6 +4,7 @@
 NAMED_DATA = (
   'trax_reformer_ext.text_inputs',
   'trax_reformer_ext.image_inputs',
+  'trax_reformer_ext.translation_inputs',
   'trax.data.data_streams',
 )
 

@@ -1,12 +1,15 @@
 """trax-reformer prepare."""
 
 from trax_reformer_ext.data.prepare import prepare
+from trax_reformer_ext.training import configs
 
 HELP = 'write a data set in the form in which it is trained on'
 DESCRIPTION = """\
 Writes a data set in the form in which it is trained on, in TFDS's layout:
-enwik8, imagenet64, bytes_folder (your own files) or image_folder (your own
-images). Source files are looked for in --manual_dir and not unpacked there.
+enwik8, imagenet64, bytes_folder (your own files), image_folder (your own
+images), translation (your own parallel texts) or one of TFDS's data sets with
+pairs of texts; for the last two also a vocabulary. Source files are looked for
+in --manual_dir and not unpacked there.
 
 examples:
   trax-reformer prepare enwik8 --data_dir=data
@@ -15,9 +18,19 @@ examples:
   trax-reformer prepare imagenet64/npz --data_dir=data --manual_dir=~/downloads
   trax-reformer prepare bytes_folder --data_dir=data --path=my_texts
   trax-reformer prepare image_folder --data_dir=data --path=my_images
+  trax-reformer prepare translation --data_dir=data --source=train.en.gz \\
+    --target=train.de.gz --validation_source=val.en.gz \\
+    --validation_target=val.de.gz \\
+    --config='trax_reformer_ext.train_vocabulary.vocab_size=4000'
+  trax-reformer prepare wmt14_translate/de-en --data_dir=data --source=en \\
+    --target=de
 
 A command that was stopped leaves nothing that a later one takes for complete.
 """
+_FILES = (
+  *('source', 'target', 'validation_source', 'validation_target'),
+  *('test_source', 'test_target'),
+)
 
 
 def add_arguments(parser):
@@ -47,10 +60,41 @@ def add_arguments(parser):
     action='store_true',
     help='leave out images that do not decode, and count them',
   )
+  for side, other in (('source', 'target'), ('target', 'source')):
+    parser.add_argument(
+      f'--{side}',
+      metavar='FILE',
+      help=f'text file, plain or .gz, line by line beside --{other}; or else, '
+      "for TFDS's data sets, a language",
+    )
+  for name in _FILES[2:]:
+    split, _, side = name.partition('_')
+    parser.add_argument(
+      f'--{name}',
+      metavar='FILE',
+      help=f'as --{side}, for {split} (default: its last lines)',
+    )
+  parser.add_argument(
+    '--config_file',
+    action='append',
+    default=[],
+    metavar='FILE',
+    help='gin file with parameters of the vocabulary, or the name of a shipped '
+    'config; may be repeated',
+  )
+  parser.add_argument(
+    '--config',
+    action='append',
+    default=[],
+    metavar='GIN',
+    help='gin binding that wins over config files, such as '
+    'trax_reformer_ext.train_vocabulary.vocab_size=4000; may be repeated',
+  )
 
 
 def run(arguments):
   """Prepares the data set and says what was written."""
+  configs.parse(arguments.config_file, arguments.config)
   prepare(
     arguments.name,
     arguments.data_dir,
@@ -58,4 +102,5 @@ def run(arguments):
     arguments.length,
     arguments.path,
     arguments.skip_broken,
+    **{name: getattr(arguments, name) for name in _FILES},
   )

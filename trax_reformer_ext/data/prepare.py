@@ -1,21 +1,18 @@
 """Prepares a data set: trax-reformer prepare."""
 
-import contextlib
-import errno
-import fcntl
-import io
 import logging
-import os
 import pathlib
-import shutil
-import sys
 
-import tensorflow as tf
 import tensorflow_datasets as tfds
 from absl import logging as absl_logging
 
-from trax_reformer_ext.data import sources
-from trax_reformer_ext.data.builders import BUILDERS
+from trax_reformer_ext.data import sources, writing
+from trax_reformer_ext.data.builders import BUILDERS, base
+from trax_reformer_ext.data.pairs import description
+from trax_reformer_ext.data.prepare_translation import (
+  add_vocabulary,
+  tfds_builder,
+)
 from trax_reformer_ext.errors import ReformerError
 
 
@@ -26,6 +23,7 @@ def prepare(
   length=None,
   path=None,
   skip_broken=False,
+  **parameters,
 ):
   """Prepares a data set and prints what was written.
 
@@ -33,7 +31,8 @@ def prepare(
   there already is left as it is.
 
   Args:
-    name: str, a data set, or one with its config, such as 'imagenet64/npz'.
+    name: str, a data set, or one with its config, such as 'imagenet64/npz'; or
+      a data set of TFDS with pairs of texts, such as 'wmt14_translate/de-en'.
     data_dir: str, where to write; None for TFDS's default.
     manual_dir: str, where source files lie; None for $REFORMER_DATA or, without
       it, data_dir/downloads/manual.
@@ -41,6 +40,8 @@ def prepare(
     path: str, the user's files.
     skip_broken: bool, whether images that can't be decoded are left out, or
       else an error.
+    **parameters: of translation: its pairs of files, such as source and
+      target; of TFDS's data sets: source and target, which are languages.
 
   Raises:
     ReformerError: a parameter, a source file or the disk won't do.
@@ -48,17 +49,9 @@ def prepare(
   absl_logging.set_verbosity(absl_logging.ERROR)
   logging.getLogger('urllib3').setLevel(logging.ERROR)
   data_dir = pathlib.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
-  if manual_dir is not None:
-    manual_dir = pathlib.Path(manual_dir).expanduser()
-    if not manual_dir.is_dir():
-      raise ReformerError(
-        f'--manual_dir is {manual_dir}: there is no such folder'
-      )
-  else:
-    manual_dir = sources.manual_dir(data_dir)
-  parameters = {
-    k: v for k, v in (('length', length), ('path', path)) if v is not None
-  }
+  manual_dir = _manual_dir(manual_dir, data_dir)
+  parameters = dict(parameters, length=length, path=path)
+  parameters = {k: v for k, v in parameters.items() if v is not None}
   in_the_way = data_dir / name.partition('/')[0]
   if in_the_way.is_file():
     raise ReformerError(
@@ -66,37 +59,33 @@ def prepare(
       f'way of a folder of that name: use another one, with --manual_dir='
       f'{data_dir} if it is the source'
     )
-  try:
-    builder = _builder(name, data_dir, manual_dir, parameters, skip_broken)
-    folder = pathlib.Path(builder.data_dir)
-    there = folder.exists()
-    if there:
-      _check_same_files(builder)
+  with writing.disk_errors(data_dir):
+    if name.partition('/')[0] in BUILDERS:
+      builder = _builder(name, data_dir, manual_dir, parameters, skip_broken)
+      languages = {}
     else:
-      with _alone(folder):
-        if folder.exists():
-          raise ReformerError(
-            f'{folder} was prepared by another process meanwhile: nothing is '
-            'left to do'
-          )
-        _write(builder, manual_dir)
-  except Exception as e:
-    reason = _of_the_disk(e)
-    if reason is None:
-      raise
+      builder, languages = tfds_builder(name, data_dir, parameters), parameters
+    there = writing.write(builder, manual_dir)
+    _announce(builder.info, there)
+    if isinstance(builder, base.SequenceBuilder):
+      _report(builder.info)
+    else:
+      add_vocabulary(builder, **languages)
+
+
+def _manual_dir(manual_dir, data_dir):
+  if manual_dir is None:
+    return sources.manual_dir(data_dir)
+  manual_dir = pathlib.Path(manual_dir).expanduser()
+  if not manual_dir.is_dir():
     raise ReformerError(
-      f'--data_dir is {data_dir}, but it cannot be written ({reason}): nothing '
-      'was prepared'
-    ) from e
-  _report(builder.info, folder, there)
+      f'--manual_dir is {manual_dir}: there is no such folder'
+    )
+  return manual_dir
 
 
 def _builder(name, data_dir, manual_dir, parameters, skip_broken):
   name, _, config = name.partition('/')
-  if name not in BUILDERS:
-    raise ReformerError(
-      f'NAME is {name!r}: give one of {", ".join(sorted(BUILDERS))}'
-    )
   cls = BUILDERS[name]
   for parameter, value in parameters.items():
     if parameter not in cls.CONFIG.parameter_names():
@@ -118,64 +107,17 @@ def _builder(name, data_dir, manual_dir, parameters, skip_broken):
   return cls(data_dir=str(data_dir), skip_broken=skip_broken, **parameters)
 
 
-@contextlib.contextmanager
-def _alone(folder):
-  """Keeps other processes from preparing the same; removes what they left."""
-  folder.parent.mkdir(parents=True, exist_ok=True)
-  with open(folder.parent / '.lock', 'w') as lock:
-    try:
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as e:
-      raise ReformerError(
-        f'{folder} is being prepared by another process: wait for it'
-      ) from e
-    for left in folder.parent.glob(f'incomplete.*_{folder.name}'):
-      shutil.rmtree(left)
-    yield
-
-
-def _write(builder, manual_dir):
-  config = tfds.download.DownloadConfig(
-    manual_dir=str(manual_dir), try_download_gcs=False
-  )
-  if not sys.stderr.isatty():
-    tfds.disable_progress_bar()
-  # TFDS announces itself with escape sequences.
-  with contextlib.redirect_stdout(io.StringIO()):
-    builder.download_and_prepare(download_config=config)
-
-
-def _check_same_files(builder):
-  if 'fingerprint' not in builder.info.metadata:
-    raise ReformerError(
-      f'{builder.data_dir} is damaged: remove it to prepare it anew'
-    )
-  now = builder.builder_config.fingerprint()
-  if now != builder.info.metadata['fingerprint']:
-    raise ReformerError(
-      f'path {builder.builder_config.path} holds other files than when '
-      f'{builder.data_dir} was prepared: remove that directory to prepare it '
-      'anew'
-    )
-
-
-def _of_the_disk(e):
-  """What the system says behind an exception, such as a full disk, or None."""
-  while e is not None and not isinstance(e, ReformerError):
-    if isinstance(e, tf.errors.ResourceExhaustedError):
-      return os.strerror(errno.ENOSPC)
-    if isinstance(e, (OSError, tf.errors.OpError)):
-      return getattr(e, 'strerror', None) or str(e).splitlines()[0]
-    e = e.__cause__ or e.__context__
-  return None
-
-
-def _report(info, folder, there):
+def _announce(info, there):
   what = 'is already there' if there else 'prepared'
-  size = sum(f.stat().st_size for f in folder.iterdir())
+  folder = pathlib.Path(info.data_dir)
+  size = sum(f.stat().st_size for f in folder.iterdir() if f.is_file())
+  name = '/'.join(filter(None, [info.name, info.config_name]))
+  print(f'{name} {what}: {folder} ({size:,} bytes)')
+  print(f'Data: {description(info)}')
+
+
+def _report(info):
   metadata = info.metadata
-  print(f'{info.name}/{info.config_name} {what}: {folder} ({size:,} bytes)')
-  print(f'Data: {metadata["description"]}')
   if metadata['n_broken']:
     names, more = metadata['broken'][:5], metadata['n_broken'] > 5
     print(

@@ -135,6 +135,26 @@ def open_records(dataset_name, data_dir, split, **config):
   """
   data_dir = pathlib.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
   wanted = {k: _plain(k, v) for k, v in config.items() if v is not None}
+  command = _command(dataset_name, data_dir, wanted)
+  return Records(find_info(dataset_name, data_dir, wanted, command), split)
+
+
+def find_info(dataset_name, data_dir, wanted, command):
+  """The one prepared version of a data set that fits.
+
+  Args:
+    dataset_name: str, such as 'enwik8'.
+    data_dir: pathlib.Path, where it was prepared.
+    wanted: dict, parameters that it was prepared with.
+    command: str, what would prepare it.
+
+  Returns:
+    tfds.core.DatasetInfo. Where a whole data set and a prefix are there, of the
+    whole.
+
+  Raises:
+    ReformerError: as open_records.
+  """
   prepared = prepared_infos(dataset_name, data_dir)
   fitting = [
     info
@@ -144,8 +164,7 @@ def open_records(dataset_name, data_dir, split, **config):
   whole = [i for i in fitting if not i.metadata['parameters'].get('prefix')]
   fitting = whole or fitting
   if len(fitting) == 1:
-    return Records(fitting[0], split)
-  command = _command(dataset_name, data_dir, wanted)
+    return fitting[0]
   if fitting:
     names = ', '.join(_words(i.metadata['parameters']) for i in fitting)
     raise ReformerError(
@@ -196,7 +215,7 @@ def _plain(name, value):
 
 
 def _words(parameters):
-  return ' '.join(f'{k}={v}' for k, v in parameters.items())
+  return ' '.join(f'{k}={v}' for k, v in parameters.items() if v is not None)
 
 
 def _head(length):

@@ -5,23 +5,24 @@ import numpy as np
 # Token ids of bytes start here: 0 is padding, 1 the (unused) end.
 FIRST_BYTE = 2
 VOCAB_SIZE = 256 + FIRST_BYTE
+HELD_OUT = ('validation', 'test')
 
 
-def split_borders(n):
-  """Splits n things 90/5/5, in their order.
+def split_borders(n, held_out=HELD_OUT):
+  """Splits n things in their order: 5 % for each held-out split, at the end.
 
   Args:
     n: int, how many.
+    held_out: tuple of str, those splits.
 
   Returns:
-    dict from 'train', 'validation' and 'test' to (start, stop).
+    dict from 'train' and those of held_out to (start, stop).
   """
-  first, second = n * 90 // 100, n * 95 // 100
-  return {
-    'train': (0, first),
-    'validation': (first, second),
-    'test': (second, n),
-  }
+  borders = [n * (100 - 5 * i) // 100 for i in range(len(held_out), -1, -1)]
+  names = ('train', *held_out)
+  return dict(
+    zip(names, zip([0, *borders], borders, strict=False), strict=True)
+  )
 
 
 def encode(data):

@@ -1,4 +1,4 @@
-"""What all builders share: fixed-length sequences of ids, in order."""
+"""What all builders share: parameters, and examples in their order."""
 
 import dataclasses
 
@@ -6,11 +6,12 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from trax_reformer_ext.data import tokens
+from trax_reformer_ext.data.builders import folders
 from trax_reformer_ext.errors import ReformerError
 
 
 @dataclasses.dataclass(eq=False)
-class SequenceConfig(tfds.core.BuilderConfig):
+class ParametersConfig(tfds.core.BuilderConfig):
   """A config whose further fields are the parameters of the data.
 
   Attributes:
@@ -29,22 +30,24 @@ class SequenceConfig(tfds.core.BuilderConfig):
     known = {f.name for f in dataclasses.fields(tfds.core.BuilderConfig)}
     return [f.name for f in dataclasses.fields(cls) if f.name not in known]
 
+  @property
+  def paths(self):
+    """list of str, the user's own files or folders that the data is made of."""
+    return []
+
   def fingerprint(self):
     """str that changes when the user's files do; None for published data."""
-    return None
+    return folders.fingerprint(*self.paths) if self.paths else None
 
 
-class SequenceBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-  """Writes records {'inputs': int32 [length]}, all of one size.
+class OrderedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+  """Writes examples in their order, from the parameters of its config.
 
   The info's metadata holds: `parameters` of the config, `description` (one
-  line: which source, and whether it is a prefix), `vocab_size`, `n_tokens` (of
-  each split, without padding), `n_broken` (inputs that were left out), `broken`
-  (the names of the first 100 of them) and `fingerprint`.
+  line: which source, and whether it is a prefix) and `fingerprint`.
   """
 
-  CONFIG = SequenceConfig
-  VOCAB_SIZE = None
+  CONFIG = ParametersConfig
 
   def __init__(self, *, config=None, skip_broken=False, **kwargs):
     """Makes a builder.
@@ -78,6 +81,31 @@ class SequenceBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     del manual_dir
     return {}
 
+  def _download_and_prepare(self, dl_manager, download_config):
+    # Written in order; but whoever reads may shuffle, as Trax's data_streams
+    # does, which TFDS forbids for data that calls itself ordered.
+    self.info.as_proto.disable_shuffling = True
+    super()._download_and_prepare(dl_manager, download_config)
+    self.info.as_proto.disable_shuffling = False
+
+  def _describe(self, description):
+    self.info.metadata.update(
+      parameters=self.builder_config.parameters,
+      description=description,
+      fingerprint=self.builder_config.fingerprint(),
+    )
+
+
+class SequenceBuilder(OrderedBuilder, skip_registration=True):
+  """Writes records {'inputs': int32 [length]}, all of one size.
+
+  The info's metadata also holds: `vocab_size`, `n_tokens` (of each split,
+  without padding), `n_broken` (inputs that were left out) and `broken` (the
+  names of the first 100 of them).
+  """
+
+  VOCAB_SIZE = None
+
   def _sequence_length(self):
     raise NotImplementedError
 
@@ -93,22 +121,10 @@ class SequenceBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       metadata=tfds.core.MetadataDict(),
     )
 
-  def _download_and_prepare(self, dl_manager, download_config):
-    # Written in order; but whoever reads may shuffle, as Trax's data_streams
-    # does, which TFDS forbids for data that calls itself ordered.
-    self.info.as_proto.disable_shuffling = True
-    super()._download_and_prepare(dl_manager, download_config)
-    self.info.as_proto.disable_shuffling = False
-
   def _describe(self, description):
+    super()._describe(description)
     self.info.metadata.update(
-      parameters=self.builder_config.parameters,
-      description=description,
-      vocab_size=self.VOCAB_SIZE,
-      n_tokens={},
-      n_broken=0,
-      broken=[],
-      fingerprint=self.builder_config.fingerprint(),
+      vocab_size=self.VOCAB_SIZE, n_tokens={}, n_broken=0, broken=[]
     )
 
 
@@ -120,23 +136,25 @@ def manual_dir(dl_manager):
     return None
 
 
-def split_borders(n, what):
-  """Splits n things 90/5/5, where that leaves no part empty.
+def split_borders(n, what, held_out=tokens.HELD_OUT):
+  """Splits n things as tokens.split_borders, where no part becomes empty.
 
   Args:
     n: int, how many.
     what: str, for the error.
+    held_out: tuple of str, the splits that are taken from the end.
 
   Returns:
-    dict from 'train', 'validation' and 'test' to (start, stop).
+    dict from 'train' and those of held_out to (start, stop).
 
   Raises:
     ReformerError: a part would be empty.
   """
-  borders = tokens.split_borders(n)
+  borders = tokens.split_borders(n, held_out)
   if any(start == stop for start, stop in borders.values()):
+    shares = [str(100 - 5 * len(held_out)), *['5'] * len(held_out)]
     raise ReformerError(
-      f'{what} is too little to split 90/5/5: give at least 20'
+      f'{what} is too little to split {"/".join(shares)}: give at least 20'
     )
   return borders
 

@@ -49,16 +49,19 @@ def absolute(path):
   return path and str(pathlib.Path(path).expanduser().resolve())
 
 
-def label(path):
-  """A short name for a path, for the names of directories."""
-  name = re.sub(r'\W+', '_', pathlib.Path(path).name)[:40]
-  return f'{name}_{hashlib.sha1(path.encode()).hexdigest()[:8]}'
+def label(*paths):
+  """A short name for paths, for the names of directories."""
+  name = re.sub(r'\W+', '_', pathlib.Path(paths[0]).name)[:40]
+  digest = hashlib.sha1('\0'.join(paths).encode()).hexdigest()
+  return f'{name}_{digest[:8]}'
 
 
-def fingerprint(path):
+def fingerprint(*paths):
   """str that changes with the names, sizes and times of the files."""
   files = [
-    (n, f.stat().st_size, f.stat().st_mtime_ns) for n, f in list_files(path)
+    (name, file.stat().st_size, file.stat().st_mtime_ns)
+    for path in paths
+    for name, file in list_files(path)
   ]
   return hashlib.sha1(repr(files).encode()).hexdigest()
 

@@ -27,7 +27,7 @@ class Source(NamedTuple):
 
 
 @dataclasses.dataclass(eq=False)
-class BytesConfig(base.SequenceConfig):
+class BytesConfig(base.ParametersConfig):
   """Parameters of byte sequences.
 
   Attributes:

@@ -28,8 +28,9 @@ class BytesFolderConfig(token_builder.BytesConfig):
     self.name = f'{folders.label(self.path)}_length{self.length}'
     self.description = f'Sequences of {self.length:,} bytes of {self.path}'
 
-  def fingerprint(self):
-    return folders.fingerprint(self.path)
+  @property
+  def paths(self):
+    return [self.path]
 
 
 class Builder(token_builder.TokenBuilder):

@@ -14,7 +14,7 @@ from trax_reformer_ext.errors import ReformerError
 
 
 @dataclasses.dataclass(eq=False)
-class ImageFolderConfig(base.SequenceConfig):
+class ImageFolderConfig(base.ParametersConfig):
   """Parameters of a folder of images.
 
   Attributes:
@@ -30,8 +30,9 @@ class ImageFolderConfig(base.SequenceConfig):
     self.name = folders.label(self.path)
     self.description = f'Images of {self.path}'
 
-  def fingerprint(self):
-    return folders.fingerprint(self.path)
+  @property
+  def paths(self):
+    return [self.path]
 
 
 class Builder(image_builder.ImageBuilder):

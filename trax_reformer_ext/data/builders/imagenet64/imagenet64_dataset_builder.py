@@ -29,7 +29,7 @@ _SOURCES = {
 
 
 @dataclasses.dataclass(eq=False)
-class Imagenet64Config(base.SequenceConfig):
+class Imagenet64Config(base.ParametersConfig):
   """Parameters of ImageNet at 64x64.
 
   Attributes:
@@ -58,8 +58,9 @@ class Imagenet64Config(base.SequenceConfig):
       self.name += f'_{folders.label(self.path)}'
     self.description = f'From {_SOURCES[self.source]}'
 
-  def fingerprint(self):
-    return self.path and folders.fingerprint(self.path)
+  @property
+  def paths(self):
+    return [self.path] if self.path else []
 
 
 class Builder(image_builder.ImageBuilder):

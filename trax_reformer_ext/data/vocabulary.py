@@ -1,0 +1,147 @@
+"""Vocabularies of sentencepiece: pad 0, end 1, unknown 2."""
+
+import io
+import re
+
+import numpy as np
+import sentencepiece as spm
+
+from trax_reformer_ext.errors import ReformerError
+
+PAD, END, UNKNOWN = 0, 1, 2
+MODEL_TYPES = ('unigram', 'bpe')
+
+
+class Vocabulary:
+  """Turns texts into ids and back.
+
+  Attributes:
+    path: str, of the sentencepiece model.
+    size: int, number of ids.
+  """
+
+  def __init__(self, path, processor):
+    """Takes what load() has loaded."""
+    self.path, self._processor = path, processor
+    self.size = processor.get_piece_size()
+
+  @classmethod
+  def load(cls, path):
+    """Loads a sentencepiece model.
+
+    Args:
+      path: str.
+
+    Returns:
+      Vocabulary.
+
+    Raises:
+      ReformerError: the file is missing or damaged, or its pad, end and unknown
+        are not 0, 1 and 2.
+    """
+    try:
+      with open(path, 'rb') as f:
+        processor = spm.SentencePieceProcessor(model_proto=f.read())
+    except OSError as e:
+      raise ReformerError(
+        f'vocabulary {path} cannot be read ({e.strerror})'
+      ) from e
+    except RuntimeError as e:
+      raise ReformerError(
+        f'vocabulary {path} is damaged or no sentencepiece model: {_AGAIN}'
+      ) from e
+    ids = processor.pad_id(), processor.eos_id(), processor.unk_id()
+    if ids != (PAD, END, UNKNOWN):
+      raise ReformerError(
+        f'vocabulary {path} has the ids {ids} for pad, end and unknown, not '
+        f'{(PAD, END, UNKNOWN)}: {_AGAIN}'
+      )
+    return cls(str(path), processor)
+
+  def encode(self, texts):
+    """Ids of texts: a list of lists of int, each ending in 1.
+
+    Args:
+      texts: list of str.
+    """
+    return self._processor.encode(list(texts), add_eos=True)
+
+  def decode(self, ids):
+    """The text of ids: a str.
+
+    Args:
+      ids: ints [length]; what follows the first 1 is left out, and so is 0.
+    """
+    ids = np.asarray(ids, np.int64).tolist()
+    if END in ids:
+      ids = ids[: ids.index(END)]
+    return self._processor.decode([i for i in ids if i != PAD])
+
+
+_AGAIN = 'remove its directory and run trax-reformer prepare again'
+
+
+def train_model(sentences, vocab_size, model_type, character_coverage):
+  """Trains a sentencepiece model; the same sentences give the same bytes.
+
+  Args:
+    sentences: iterator over str.
+    vocab_size: int.
+    model_type: 'unigram' or 'bpe'.
+    character_coverage: float in (0, 1], the share of the characters that get
+      pieces of their own.
+
+  Returns:
+    bytes of the .model file.
+
+  Raises:
+    ReformerError: a parameter that the sentences can't support.
+  """
+  name = 'train_vocabulary'
+  if type(vocab_size) is not int or vocab_size < 4:
+    raise ReformerError(
+      f'{name}.vocab_size is {vocab_size!r}: give an int of at least 4'
+    )
+  if model_type not in MODEL_TYPES:
+    raise ReformerError(
+      f'{name}.model_type is {model_type!r}: give one of '
+      f'{", ".join(MODEL_TYPES)}'
+    )
+  if not 0 < character_coverage <= 1:
+    raise ReformerError(
+      f'{name}.character_coverage is {character_coverage!r}: give a number '
+      'above 0, at most 1'
+    )
+  model = io.BytesIO()
+  try:
+    spm.SentencePieceTrainer.train(
+      sentence_iterator=iter(sentences),
+      model_writer=model,
+      vocab_size=vocab_size,
+      model_type=model_type,
+      character_coverage=character_coverage,
+      pad_id=PAD,
+      eos_id=END,
+      unk_id=UNKNOWN,
+      bos_id=-1,
+      # Sums depend on their number, and so does the model.
+      num_threads=16,
+      minloglevel=2,
+    )
+  except RuntimeError as e:
+    raise ReformerError(_explain(e, f'{name}.vocab_size', vocab_size)) from e
+  return model.getvalue()
+
+
+def _explain(e, name, value):
+  if largest := re.search(r'set it to a value <= (\d+)', str(e)):
+    return (
+      f'{name} is {value}, more than the sentences have pieces: give at most '
+      f'{largest[1]}, or more data'
+    )
+  if characters := re.search(r'required_chars\. \d+ vs (\d+)', str(e)):
+    return (
+      f'{name} is {value}, less than the sentences have characters: give at '
+      f'least {characters[1]}, or a smaller character_coverage'
+    )
+  return f'{name} is {value}: sentencepiece failed ({" ".join(str(e).split())})'
