@@ -13,6 +13,7 @@ from trax_reformer_ext.data import (
   duplication_inputs,
   image_inputs,
   text_inputs,
+  translation_inputs,
 )
 from trax_reformer_ext.errors import ReformerError
 from trax_reformer_ext.layers import (
@@ -45,5 +46,6 @@ __all__ = [
   'duplication_inputs',
   'image_inputs',
   'text_inputs',
+  'translation_inputs',
 ]
 __version__ = '0.1.0'
