@@ -42,6 +42,7 @@ setuptools.setup(
     'matplotlib>=3.11.2',
     'numpy>=2.4.6',
     'pillow>=13.0.0',
+    'sacrebleu>=2.6.0',
     'sentencepiece>=0.2.3',
     'tqdm>=4.70.1',
   ],

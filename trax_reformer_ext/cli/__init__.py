@@ -5,11 +5,16 @@ import sys
 import warnings
 
 import trax_reformer_ext
-from trax_reformer_ext.cli import evaluate, prepare, train
+from trax_reformer_ext.cli import evaluate, generate, prepare, train
 from trax_reformer_ext.errors import ReformerError
 
 # A command has HELP, DESCRIPTION, add_arguments(parser) and run(arguments).
-_COMMANDS = {'train': train, 'evaluate': evaluate, 'prepare': prepare}
+_COMMANDS = {
+  'train': train,
+  'evaluate': evaluate,
+  'generate': generate,
+  'prepare': prepare,
+}
 
 
 def main(argv=None):
@@ -42,7 +47,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser():
   parser = _Parser(
     prog='trax-reformer',
-    description='Prepares data for Reformers, trains and evaluates them.',
+    description='Prepares data for Reformers, trains, evaluates and uses them.',
   )
   parser.add_argument(
     '--version', action='version', version=trax_reformer_ext.__version__

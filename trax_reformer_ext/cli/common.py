@@ -1,4 +1,4 @@
-"""What several commands share: flags that stand for gin bindings."""
+"""What several commands share: their flags, and gin bindings for them."""
 
 # What --dataset and --data_dir are for.
 NAMED_DATA = (
@@ -19,6 +19,25 @@ def add_config_arguments(parser):
     help='gin binding that wins over config files; may be repeated',
   )
   parser.add_argument('--data_dir', metavar='DIR', help='where the data lies')
+
+
+def add_beam_arguments(parser):
+  """Adds --beam_size and --length_penalty."""
+  parser.add_argument(
+    '--beam_size',
+    type=int,
+    default=4,
+    metavar='N',
+    help='hypotheses of a translation that are followed; 1 is greedy '
+    '(default: 4)',
+  )
+  parser.add_argument(
+    '--length_penalty',
+    type=float,
+    default=0.6,
+    metavar='X',
+    help='the larger, the longer the translations; 0 for none (default: 0.6)',
+  )
 
 
 def bindings_of(arguments):

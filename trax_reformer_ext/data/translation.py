@@ -121,6 +121,7 @@ class TranslationInputs(trax_inputs.Inputs):
   Attributes:
     splits: dict from 'train', 'validation' and 'test' to Pairs.
     vocabulary: Vocabulary of both languages.
+    max_length: int, tokens in the longest sentence that is not cut.
   """
 
   def __init__(
@@ -152,6 +153,7 @@ class TranslationInputs(trax_inputs.Inputs):
       prefetch: int, batches made ahead of time by a thread; 0 for none.
     """
     self.splits, self.vocabulary = splits, vocabulary
+    self.max_length = bucket_lengths[-1]
     held_out = [max(1, eval_batch_tokens // n) for n in bucket_lengths]
     self._buckets = {
       split: Buckets(_sizes(split, x), bucket_lengths, held_out)

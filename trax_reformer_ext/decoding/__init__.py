@@ -1,6 +1,17 @@
-"""Text from trained models."""
+"""Sequences from trained models."""
 
 from trax_reformer_ext.decoding.beam_search import beam_search
 from trax_reformer_ext.decoding.sample import sample
+from trax_reformer_ext.decoding.translate import (
+  longest_sequence,
+  translate_lines,
+  translator,
+)
 
-__all__ = ['beam_search', 'sample']
+__all__ = [
+  'beam_search',
+  'longest_sequence',
+  'sample',
+  'translate_lines',
+  'translator',
+]

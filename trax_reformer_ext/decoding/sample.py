@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from trax_reformer_ext.decoding.outputs import logits_at
+
 
 def sample(model, prompt, length, temperature=1.0, seed=0, excluded=(0, 1)):
   """Continues a prompt, one token after another, in one compiled loop.
@@ -31,7 +33,7 @@ def sample(model, prompt, length, temperature=1.0, seed=0, excluded=(0, 1)):
   def run(weights, state, tokens, rng):
     def step(i, tokens):
       outputs, _ = model.pure_fn(tokens[None], weights, state, rng)
-      logits = _logits_at(outputs, i).astype(jnp.float32) / temperature
+      logits = logits_at(outputs, i)[0].astype(jnp.float32) / temperature
       logits = logits.at[excluded].set(-jnp.inf)
       token = jax.random.categorical(jax.random.fold_in(rng, i), logits)
       return tokens.at[i].set(token)
@@ -40,12 +42,3 @@ def sample(model, prompt, length, temperature=1.0, seed=0, excluded=(0, 1)):
 
   rng = jax.random.PRNGKey(seed)
   return run(model.weights, model.state, tokens, rng)[n:]
-
-
-def _logits_at(outputs, i):
-  """Logits [vocab_size] of one position of the first example."""
-  if not isinstance(outputs, tuple):
-    return outputs[0, i]
-  x, kernel, bias = outputs  # of a model with loss_chunk_size > 0
-  size = x.shape[2]
-  return x[i // size, 0, i % size] @ kernel + bias

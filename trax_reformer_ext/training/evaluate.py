@@ -1,5 +1,7 @@
 """Bits per dim and accuracy over a whole split."""
 
+import contextlib
+import inspect
 import itertools
 from typing import NamedTuple
 
@@ -12,9 +14,13 @@ from trax import layers as tl
 from trax import shapes
 
 from trax_reformer_ext.errors import ReformerError
-from trax_reformer_ext.layers import Metrics
+from trax_reformer_ext.layers import LSHSelfAttention, Metrics
 from trax_reformer_ext.training import run_dir
-from trax_reformer_ext.training.loop import check_ids, find_vocab_size
+from trax_reformer_ext.training.checks import (
+  check_ids,
+  find_vocab_sizes,
+  is_chunked,
+)
 
 
 class Figures(NamedTuple):
@@ -44,21 +50,33 @@ def evaluate(folder, split='validation', hash_seeds=1):
     ReformerError: no run there, or weights that do not fit the configuration.
   """
   stored = run_dir.read_weights(folder)
-  inputs = configured('inputs')
-  inputs = inputs() if callable(inputs) else inputs
-  selector = 'trax_reformer_ext.LSHSelfAttention.hash_seed'
+  inputs = configured_inputs()
   results = []
   for seed in range(hash_seeds):
-    if hash_seeds > 1:
-      with gin.unlock_config():
-        gin.bind_parameter(selector, seed)
-    batches = split_batches(inputs, split)
-    first = next(batches)
-    model = eval_model(first)
-    _load_weights(model, stored, folder)
-    batches = itertools.chain([first], batches)
-    results.append(measure(model, batches, label=split))
+    with _hash_seed(seed if hash_seeds > 1 else None):
+      batches = split_batches(inputs, split)
+      first = next(batches)
+      model = eval_model(first)
+      load_weights(model, stored, folder)
+      batches = itertools.chain([first], batches)
+      results.append(measure(model, batches, label=split))
   return results
+
+
+@contextlib.contextmanager
+def _hash_seed(seed):
+  """Sets the seed of the hash rotations; None leaves it as it is."""
+  layer = 'trax_reformer_ext.LSHSelfAttention'
+  parameters = inspect.signature(LSHSelfAttention).parameters
+  before = gin.get_bindings(layer).get(
+    'hash_seed', parameters['hash_seed'].default
+  )
+  with gin.unlock_config():
+    gin.bind_parameter(f'{layer}.hash_seed', before if seed is None else seed)
+    try:
+      yield
+    finally:
+      gin.bind_parameter(f'{layer}.hash_seed', before)
 
 
 def configured(name):
@@ -74,6 +92,12 @@ def configured(name):
       'gin_configs/quickstart.gin does'
     )
   return bindings[name]
+
+
+def configured_inputs():
+  """What train.inputs returns, as configured by gin."""
+  inputs = configured('inputs')
+  return inputs() if callable(inputs) else inputs
 
 
 def split_batches(inputs, split):
@@ -107,7 +131,17 @@ def eval_model(batch):
   return model
 
 
-def _load_weights(model, stored, folder):
+def load_weights(model, stored, folder):
+  """Gives an initialised model the weights of a run.
+
+  Args:
+    model: Trax layer.
+    stored: list of arrays, as run_dir.read_weights has it.
+    folder: str, the run's directory.
+
+  Raises:
+    ReformerError: weights of another model.
+  """
   own, _ = tl.flatten_weights_and_state(model.weights, ())
   run_dir.check_weights(folder, stored, own)
   model.weights, _ = tl.unflatten_weights_and_state(
@@ -119,7 +153,7 @@ def measure(model, batches, label=None):
   """Measures a model on batches.
 
   Args:
-    model: initialised language model, mode 'eval', with or without
+    model: initialised ReformerLM or Reformer, mode 'eval', with or without
       loss_chunk_size.
     batches: iterable of (inputs, targets, weights).
     label: str, shows progress under this name on a terminal; None for none.
@@ -130,27 +164,29 @@ def measure(model, batches, label=None):
   Raises:
     ReformerError: no position has a weight.
   """
-  metrics = Metrics(chunked=model.n_out == 3)
+  metrics = Metrics(chunked=is_chunked(model))
   rng = jax.random.PRNGKey(0)
 
   @jax.jit
   def sums(weights, state, batch):
-    outputs, _ = model.pure_fn(batch[0], weights, state, rng)
+    n_in = model.n_in
+    inputs = batch[0] if n_in == 1 else batch[:n_in]
+    outputs, _ = model.pure_fn(inputs, weights, state, rng)
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-    results = (*outputs, *batch[1:])
-    n = batch[2].sum()
+    results = (*outputs, *batch[n_in:])
+    n = batch[-1].sum()
     # A batch of padding alone has no mean.
     means = [metrics[name](results) for name in Figures._fields]
     return [jnp.where(n > 0, mean * n, 0) for mean in means] + [n]
 
-  vocab_size = find_vocab_size(model)
+  vocab_sizes = find_vocab_sizes(model)
   # None: a bar only where the output is a terminal.
   progress = tqdm.tqdm(
     batches, desc=label, unit='batch', leave=False, disable=not label or None
   )
   total = np.zeros(3)
   for batch in progress:
-    check_ids(batch, vocab_size)
+    check_ids(batch, vocab_sizes)
     total += [float(x) for x in sums(model.weights, model.state, batch)]
   *figures, n = total
   if not n:

@@ -11,9 +11,13 @@ import numpy as np
 from trax import layers as tl
 from trax.supervised import training
 
-from trax_reformer_ext.errors import ReformerError
 from trax_reformer_ext.layers import drop_buckets
 from trax_reformer_ext.training import run_dir
+from trax_reformer_ext.training.checks import (
+  check_ids,
+  check_loss,
+  find_vocab_sizes,
+)
 from trax_reformer_ext.training.progress import Progress
 
 _LOG = logging.getLogger('trax_reformer_ext')
@@ -31,11 +35,11 @@ class Loop(training.Loop):
     tasks = _as_list(tasks)
     self._progress = None
     self._interrupted = False
-    vocab_size = find_vocab_size(model)
+    vocab_sizes = find_vocab_sizes(model)
     streams = [task.labeled_data for task in tasks]
     for task in tasks + _as_list(eval_tasks):
-      check_ids(task.sample_batch, vocab_size)
-      task._labeled_data = self._checked(task.labeled_data, vocab_size)
+      check_ids(task.sample_batch, vocab_sizes)
+      task._labeled_data = self._checked(task.labeled_data, vocab_sizes)
     for task in tasks:
       check_loss(model, task.loss_layer)
     super().__init__(model, tasks, eval_model, eval_tasks, **kwargs)
@@ -118,11 +122,17 @@ class Loop(training.Loop):
     finally:
       signal.signal(signal.SIGINT, before)
 
-  def _checked(self, stream, vocab_size):
+  def _checked(self, stream, vocab_sizes):
     for batch in stream:
-      check_ids(batch, vocab_size)
-      self._n_tokens = np.size(batch[0])
+      check_ids(batch, vocab_sizes)
+      self._n_tokens = self._count(batch)
       yield batch
+
+  def _count(self, batch):
+    """Tokens in a batch; of padded sentence pairs those of the target."""
+    if self._model.n_in == 2:
+      return np.count_nonzero(batch[1])
+    return np.size(batch[0])
 
   def log_summary(
     self, values, summary_writer, value_prefix, log_prefix, stdout=True
@@ -142,59 +152,6 @@ class Loop(training.Loop):
 
   def _log_step(self, msg, stdout=True):
     _LOG.info('step %d: %s', self.step, msg)
-
-
-def find_vocab_size(layer):
-  """The number of token ids of a model's first embedding, or None."""
-  if isinstance(layer, tl.Embedding):
-    return layer._vocab_size
-  found = (find_vocab_size(sublayer) for sublayer in layer.sublayers)
-  return next((size for size in found if size is not None), None)
-
-
-def check_ids(batch, vocab_size):
-  """Refuses token ids outside of the vocabulary, which JAX would clip.
-
-  Args:
-    batch: tuple; its first array holds ids if it is of integers.
-    vocab_size: int, or None for no check.
-
-  Raises:
-    ReformerError: an id that is out of range.
-  """
-  ids = np.asarray(batch[0])
-  if vocab_size is None or ids.dtype.kind not in 'iu' or not ids.size:
-    return
-  low, high = int(ids.min()), int(ids.max())
-  if low < 0 or high >= vocab_size:
-    raise ReformerError(
-      f'ReformerLM.vocab_size is {vocab_size}, but the data has the token id '
-      f'{high if high >= vocab_size else low}: set it to at least {high + 1}, '
-      'or choose data with ids in [0, vocab_size)'
-    )
-
-
-def check_loss(model, loss_layer):
-  """Refuses a loss that does not take what the model returns.
-
-  Raises:
-    ReformerError: loss_chunk_size without its loss, or the other way.
-  """
-  chunked_model = model.n_out == 3
-  chunked_loss = loss_layer.name == 'ChunkedCrossEntropyLoss'
-  if chunked_model and not chunked_loss:
-    raise ReformerError(
-      f'train.loss_fn is {loss_layer.name}, but ReformerLM.loss_chunk_size is '
-      'set: use train.loss_fn = @trax_reformer_ext.ChunkedCrossEntropyLoss(), '
-      'train.metrics = @trax_reformer_ext.Metrics() and '
-      'trax_reformer_ext.Metrics.chunked = True'
-    )
-  if chunked_loss and not chunked_model:
-    raise ReformerError(
-      'train.loss_fn is ChunkedCrossEntropyLoss, but the model has no slices: '
-      'set ReformerLM.loss_chunk_size > 0, or leave train.loss_fn and '
-      'Metrics.chunked at their defaults'
-    )
 
 
 def _as_list(tasks):

@@ -6,11 +6,13 @@ import os
 
 import gin
 import numpy as np
+from trax import layers as tl
 
 from trax_reformer_ext.data.entropy import entropies
 from trax_reformer_ext.data.text import TextInputs
 from trax_reformer_ext.data.tokens import decode, encode
 from trax_reformer_ext.decoding import sample
+from trax_reformer_ext.training import translation
 from trax_reformer_ext.training.evaluate import eval_model, measure
 from trax_reformer_ext.visualize.learning_curve import draw_learning_curve
 
@@ -24,25 +26,31 @@ def report(
   temperature=0.8,
   sample_seed=0,
   n_batches=None,
+  n_translations=4,
 ):
   """Prints a run's held-out figure and draws its learning curve.
 
-  For text also the entropies to beat, and a sample.
+  For text also the entropies to beat, and a sample; for pairs of sentences
+  some translations.
 
   Args:
     loop: Loop after training on inputs.
-    inputs: TokenInputs.
+    inputs: TokenInputs or TranslationInputs.
     prompt_length: int, held-out bytes that the sample goes on from.
     sample_length: int, bytes to sample; 0 for no sample.
     temperature: float, of the sample.
     sample_seed: int.
     n_batches: int, evaluation batches of the split validation to measure;
       None for all.
+    n_translations: int, held-out sentences to translate.
   """
   text = inputs.text('validation') if isinstance(inputs, TextInputs) else None
-  what, unit = (
-    ('bytes', 'bits/byte') if text is not None else ('tokens', 'bits/dim')
-  )
+  pairs = translation.is_translation(inputs)
+  what, unit, of_what = 'tokens', 'bits/dim', ''
+  if text is not None:
+    what, unit = 'bytes', 'bits/byte'
+  elif pairs:
+    what, unit, of_what = 'target tokens', 'bits/token', 'pairs '
   # Not loop.eval_model: Trax's memory-efficient trainer evaluates in training
   # mode.
   model = eval_model(loop.tasks[0].sample_batch)
@@ -52,9 +60,9 @@ def report(
     model, itertools.islice(batches, n_batches), label=f'held-out {what}'
   )
   part = f'{n_batches} batches at most of' if n_batches else 'the split'
-  n_tokens = len(inputs.splits['validation'])
+  n = len(inputs.splits['validation'])
   print(
-    f'\nHeld-out {what} ({part} validation, {n_tokens:,} in all):\n'
+    f'\nHeld-out {what} ({part} validation, {n:,} {of_what}in all):\n'
     f'  this model       {figures.bits_per_dim:.3f} {unit}, '
     f'accuracy {figures.accuracy:.4f}'
   )
@@ -72,10 +80,25 @@ def report(
         f'held-out bytes that end in {decode(prompt)[-32:]!r}:\n'
         f'{_indent(decode(np.asarray(ids)))}'
       )
+  if pairs and n_translations and translation.can_translate():
+    _print_translations(loop, inputs, n_translations)
   if loop.output_dir is not None:
     path = os.path.join(loop.output_dir, 'learning_curve.png')
     draw_learning_curve(path, _curves(loop), levels, unit.replace('/', ' per '))
     print(f'\nLearning curve: {path}')
+
+
+def _print_translations(loop, inputs, n):
+  """Prints the first held-out sentences and their translations."""
+  pairs = list(itertools.islice(inputs.pairs('validation'), n))
+  sources = [source for source, _ in pairs]
+  weights, _ = tl.flatten_weights_and_state(loop.model.weights, ())
+  translated = translation.translate(sources, inputs, weights, loop.output_dir)
+  print(f'\nTranslations of the first {len(pairs)} held-out sentences:')
+  for (source, target), output in zip(pairs, translated, strict=True):
+    print(f'\n  source     {source}')
+    print(f'  reference  {target}')
+    print(f'  output     {output}')
 
 
 def _curves(loop):
