@@ -21,6 +21,7 @@ from trax_reformer_ext.layers import (
   ChunkedCrossEntropyLoss,
   ChunkedDense,
   ChunkedFeedForward,
+  EncDecAttention,
   LSHSelfAttention,
   Metrics,
   ReversibleHalfResidual,
@@ -28,15 +29,17 @@ from trax_reformer_ext.layers import (
   ReversibleSwap,
   SelfAttention,
 )
-from trax_reformer_ext.models import ReformerLM
+from trax_reformer_ext.models import Reformer, ReformerLM
 
 __all__ = [
   'AxialPositionalEncoding',
   'ChunkedCrossEntropyLoss',
   'ChunkedDense',
   'ChunkedFeedForward',
+  'EncDecAttention',
   'LSHSelfAttention',
   'Metrics',
+  'Reformer',
   'ReformerError',
   'ReformerLM',
   'ReversibleHalfResidual',

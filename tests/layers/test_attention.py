@@ -180,7 +180,7 @@ def test_fully_masked_rows_are_zero_with_zero_gradients(make, dtype):
     (LSH, dict(chunk_len=0), 'chunk_len is 0'),
     (LSH, dict(chunk_len=2.5), 'chunk_len is 2.5'),
     (LSH, dict(n_chunks_before=-1), 'n_chunks_before is -1'),
-    (LSH, dict(mode='predict'), "mode is 'predict'"),
+    (LSH, dict(mode='other'), "mode is 'other'"),
     (LSH, dict(bias=True), 'bias is True'),
     (LSH, dict(strictly_causal=True), 'strictly_causal is True.*causal=True'),
     (LSH, dict(attention_dropout=1.0), 'attention_dropout is 1.0'),

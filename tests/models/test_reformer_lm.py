@@ -208,7 +208,7 @@ def test_weights_serve_any_length():
       dict(n_layers=3, attention_type=[LOCAL, LSH]),
       'n_layers is 3.*a multiple of 2',
     ),
-    (dict(mode='predict'), "mode is 'predict'"),
+    (dict(mode='other'), "mode is 'other'"),
     (dict(strictly_causal=True), 'strictly_causal is True, but no'),
     (dict(exact_attention_below=9), 'exact_attention_below is 9, but no'),
     (dict(d_model=0), 'd_model is 0'),

@@ -1,17 +1,20 @@
 """Trax layers of the Reformer, registered with gin as trax_reformer_ext.*."""
 
-from trax_reformer_ext.layers.attention import LSHSelfAttention, SelfAttention
+from trax_reformer_ext.layers.attention import SelfAttention
 from trax_reformer_ext.layers.batching import MicroBatches
 from trax_reformer_ext.layers.chunked import (
   Chunked,
   ChunkedDense,
   ChunkedFeedForward,
 )
+from trax_reformer_ext.layers.enc_dec_attention import EncDecAttention
 from trax_reformer_ext.layers.loss import (
   ChunkedCrossEntropyLoss,
   Metrics,
   SlicedLogits,
 )
+from trax_reformer_ext.layers.lsh_attention import LSHSelfAttention
+from trax_reformer_ext.layers.per_source import OncePerSource, PerSource
 from trax_reformer_ext.layers.position import (
   AxialPositionalEncoding,
   PositionalEncoding,
@@ -29,9 +32,12 @@ __all__ = [
   'ChunkedCrossEntropyLoss',
   'ChunkedDense',
   'ChunkedFeedForward',
+  'EncDecAttention',
   'LSHSelfAttention',
   'Metrics',
   'MicroBatches',
+  'OncePerSource',
+  'PerSource',
   'PositionalEncoding',
   'ReversibleHalfResidual',
   'ReversibleSerial',

@@ -1,4 +1,4 @@
-"""What all self-attention layers share: projections, dropout, the mask."""
+"""What all attention layers share: projections, dropout, the cache."""
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +15,13 @@ from trax_reformer_ext.ops.linear import linear
 class Attention(base.Layer):
   """Projections to heads, attention, projection back.
 
-  A subclass defines _project_names, the weights before w_o, and
-  _attend(heads, mask, attend_rng, hash_rng, saved) -> (out, saved).
+  A subclass defines _depths() and _attend(heads, mask, attend_rng, hash_rng,
+  saved) -> (out, saved); and for mode 'predict' _start(heads, saved) -> cache
+  and _step(heads, cache) -> (out, cache).
+
+  In mode 'predict' the state is empty before the first call, which takes a
+  prompt [batch, length, d_model]; then it is the cache of all tokens so far,
+  to which every call adds its own.
   """
 
   def __init__(
@@ -31,6 +36,7 @@ class Attention(base.Layer):
     output_dropout,
     bias,
     described,
+    n_in=None,
   ):
     kind = type(self).__name__
     check_mode(kind, mode)
@@ -60,41 +66,50 @@ class Attention(base.Layer):
       **described,
     )
     arguments = ', '.join(f'{k}={v}' for k, v in described.items())
-    super().__init__(n_in=2 if masked else 1, name=f'{kind}({arguments})')
+    n_in = n_in or (2 if masked else 1)
+    super().__init__(n_in=n_in, name=f'{kind}({arguments})')
     self._n_heads, self._d_qk, self._d_v = n_heads, d_qk, d_v
     self._causal, self._masked = causal, masked
     train = mode == 'train'
-    self._train = train
+    self._train, self._predict = train, mode == 'predict'
     self._attention_dropout = attention_dropout if train else 0.0
     self._output_dropout = output_dropout if train else 0.0
 
+  @property
+  def is_repeatable(self):
+    """Whether forward_and_save computes all there is: there is no cache."""
+    return not self._predict
+
   def _depths(self):
-    """Depth of each projection from d_model, in the order of the weights."""
+    """Depth of each projection, in the order of the weights."""
     raise NotImplementedError
 
+  def _projected(self, inputs):
+    """What each projection is of, in the order of the weights."""
+    x = inputs[0] if isinstance(inputs, (tuple, list)) else inputs
+    return [x] * len(self._depths())
+
   def init_weights_and_state(self, input_signature):
-    if isinstance(input_signature, (tuple, list)):
-      input_signature = input_signature[0]
-    d_model = input_signature.shape[-1]
-    depths = self._depths()
-    rngs = jax.random.split(self.rng, len(depths) + 1)
+    projected = self._projected(input_signature)
+    d_model = projected[0].shape[-1]
+    rngs = jax.random.split(self.rng, len(projected) + 1)
     inward = tuple(
-      _head_weights(rng, self._n_heads, d_model, depth)
-      for rng, depth in zip(rngs, depths, strict=False)
+      _head_weights(rng, self._n_heads, x.shape[-1], depth)
+      for rng, x, depth in zip(rngs, projected, self._depths(), strict=False)
     )
     w_o = _head_weights(rngs[-1], self._n_heads, d_model, self._d_v)
     self.weights = inward + (jnp.swapaxes(w_o, 1, 2),)
 
   def forward(self, inputs):
-    out, _ = self.forward_and_save(inputs, self.weights, self.rng)
-    return out
+    if self._predict:
+      return self._forward_cached(inputs)
+    return self.forward_and_save(inputs, self.weights, self.rng)[0]
 
   def forward_and_save(self, inputs, weights, rng, saved=None):
     """Computes the output, and what a second evaluation needs to repeat it.
 
     Args:
-      inputs: x [batch, length, d_model]; or (x, mask), mask bool
-        [batch, length], True at real tokens.
+      inputs: as forward's.
       weights: this layer's weights.
       rng: JAX PRNG key.
       saved: what an earlier evaluation saved, or None.
@@ -103,15 +118,44 @@ class Attention(base.Layer):
       (out, saved): out [batch, length, d_model]; saved is () or the hash
       buckets in the smallest integer type that holds them.
     """
-    x, mask = inputs if self._masked else (inputs, None)
-    if mask is not None:
-      mask = mask.reshape(x.shape[:2]).astype(bool)
     attend_rng, output_rng, hash_rng = jax.random.split(rng, 3)
-    *inward, w_o = (w.astype(x.dtype) for w in weights)
-    heads = [_to_heads(x, w) for w in inward]
-    out, saved = self._attend(heads, mask, attend_rng, hash_rng, saved)
-    out = _from_heads(out, w_o)
+    heads = self._heads(inputs, weights)
+    out, saved = self._attend(
+      heads, self._mask(inputs), attend_rng, hash_rng, saved
+    )
+    out = from_heads(out, weights[-1])
     return dropout_by_feature(out, self._output_dropout, output_rng), saved
+
+  def _forward_cached(self, x):
+    """Attends from x [batch, length, d_model] to the tokens so far and x."""
+    heads = self._heads(x, self.weights)
+    if not self.state:
+      out, saved = self._attend(heads, None, None, None, None)
+      self.state = self._start(heads, saved)
+    elif x.shape[1] == 1:
+      out, self.state = self._step(heads, self.state)
+    else:
+      tokens = [jnp.moveaxis(h, 2, 0)[:, :, :, None] for h in heads]
+
+      def step(cache, token):
+        out, cache = self._step(token, cache)
+        return cache, out
+
+      self.state, out = jax.lax.scan(step, self.state, tokens)
+      out = jnp.moveaxis(out[:, :, :, 0], 0, 2)
+    return from_heads(out, self.weights[-1])
+
+  def _mask(self, inputs):
+    """The mask bool [batch, length], or None."""
+    if not self._masked:
+      return None
+    mask = inputs[-1]
+    return mask.reshape(mask.shape[0], mask.shape[-1]).astype(bool)
+
+  def _heads(self, inputs, weights):
+    """The projections, [batch, heads, length, depth] each."""
+    pairs = zip(self._projected(inputs), weights, strict=False)
+    return [to_heads(x, w) for x, w in pairs]
 
 
 def _head_weights(rng, n_heads, d_model, depth):
@@ -121,19 +165,20 @@ def _head_weights(rng, n_heads, d_model, depth):
   return jax.random.uniform(rng, shape, jnp.float32, -limit, limit)
 
 
-def _to_heads(x, w):
+def to_heads(x, w):
   """[batch, length, d_model], [heads, d_model, depth] -> one array a head.
 
   As one product, and one transposition of its result: [batch, heads, length,
   depth].
   """
   heads, d_model, depth = w.shape
+  w = w.astype(x.dtype)
   y = linear(x, jnp.swapaxes(w, 0, 1).reshape(d_model, heads * depth))
   return jnp.swapaxes(y.reshape(x.shape[:2] + (heads, depth)), 1, 2)
 
 
-def _from_heads(x, w):
+def from_heads(x, w):
   """Sum over heads of x [batch, heads, length, depth] @ w [heads, depth, d]."""
   batch, heads, length, depth = x.shape
   rows = jnp.swapaxes(x, 1, 2).reshape(batch, length, heads * depth)
-  return linear(rows, w.reshape(heads * depth, -1))
+  return linear(rows, w.reshape(heads * depth, -1).astype(x.dtype))

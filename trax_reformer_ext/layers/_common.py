@@ -23,8 +23,8 @@ def check(condition, message):
 def check_mode(name, mode):
   """Refuses modes that the layer called name does not have."""
   check(
-    mode in ('train', 'eval'),
-    f"{name}.mode is {mode!r}: it can be 'train' or 'eval'",
+    mode in ('train', 'eval', 'predict'),
+    f"{name}.mode is {mode!r}: it can be 'train', 'eval' or 'predict'",
   )
 
 

@@ -1,14 +1,15 @@
-"""Self-attention layers: full, local and LSH."""
-
-import jax
-import jax.numpy as jnp
+"""Self-attention layers: full and local."""
 
 from trax_reformer_ext.layers._attention import Attention
+from trax_reformer_ext.layers._checks import (
+  cache_size,
+  check_chunks,
+  check_predict,
+)
 from trax_reformer_ext.layers._common import check, configurable
-from trax_reformer_ext.ops import hashing
+from trax_reformer_ext.ops import cached_attention
 from trax_reformer_ext.ops.full_attention import full_attention
 from trax_reformer_ext.ops.local_attention import local_attention
-from trax_reformer_ext.ops.lsh_attention import lsh_attention
 
 
 @configurable
@@ -59,8 +60,9 @@ class SelfAttention(Attention):
       n_chunks_before: int, chunks before its own that a token sees.
       n_chunks_after: int, chunks after its own.
       bias: must be False.
-      mode: 'train' or 'eval'; dropout is active in 'train'.
-      predict_mem_len: accepted for Trax's configs, without effect.
+      mode: 'train', 'eval' or 'predict'; dropout is active in 'train'.
+      predict_mem_len: int, the longest sequence in mode 'predict'; local
+        attention has no limit and needs none.
       predict_drop_len: accepted for Trax's configs, without effect.
       attention_dropout: float, rate for attention weights.
       output_dropout: float, rate for features of the output.
@@ -74,8 +76,9 @@ class SelfAttention(Attention):
     Raises:
       ReformerError: an argument that the layer can't do, by name.
     """
-    del predict_mem_len, predict_drop_len, n_parallel_heads
-    del use_python_loop, use_reference_code
+    del predict_drop_len, n_parallel_heads, use_python_loop, use_reference_code
+    limit = predict_mem_len if chunk_len is None else 1
+    check_predict('SelfAttention', mode, causal, masked, limit)
     if chunk_len is None:
       check(
         not (n_chunks_before or n_chunks_after),
@@ -83,8 +86,8 @@ class SelfAttention(Attention):
         f'n_chunks_after {n_chunks_after} without chunk_len: set chunk_len',
       )
     else:
-      _check_chunks('SelfAttention', chunk_len, n_chunks_before, n_chunks_after)
-    self._share_qk = share_qk
+      check_chunks('SelfAttention', chunk_len, n_chunks_before, n_chunks_after)
+    self._share_qk, self._predict_mem_len = share_qk, predict_mem_len
     self._chunks = dict(
       chunk_len=chunk_len,
       n_chunks_before=n_chunks_before,
@@ -110,8 +113,7 @@ class SelfAttention(Attention):
 
   def _attend(self, heads, mask, attend_rng, hash_rng, saved):
     del hash_rng, saved
-    q, *k, v = heads
-    k = k[0] if k else None
+    q, k, v = self._q_k_v(heads)
     dropout = dict(dropout=self._attention_dropout, dropout_rng=attend_rng)
     if self._chunks['chunk_len'] is None:
       return full_attention(q, k, v, mask, causal=self._causal, **dropout), ()
@@ -120,218 +122,27 @@ class SelfAttention(Attention):
     )
     return out, ()
 
+  def _start(self, heads, saved):
+    q, k, v = self._q_k_v(heads)
+    window = self._window()
+    if window:
+      return cached_attention.start_local(q, k, v, **window)
+    size = cache_size(q, self._predict_mem_len)
+    return cached_attention.start_full(q, k, v, size)
 
-@configurable
-class LSHSelfAttention(Attention):
-  """Multi-round LSH self-attention (Kitaev et al. 2020, section 2).
+  def _step(self, heads, cache):
+    q, k, v = self._q_k_v(heads)
+    window = self._window()
+    if window:
+      return cached_attention.step_local(q, k, v, cache, **window)
+    return cached_attention.step_full(q, k, v, cache)
 
-  Maps [batch, length, d_model], or with masked=True a pair with a mask bool
-  [batch, length], to [batch, length, d_model], for any length. Queries and
-  keys share a projection. Weights as trax.layers.LSHSelfAttention's: w_q
-  [n_heads, d_model, d_qk], w_v [n_heads, d_model, d_v], w_o [n_heads, d_v,
-  d_model]. There is no state: neither batch size nor length is fixed.
-  """
+  def _q_k_v(self, heads):
+    q, *k, v = heads
+    return q, k[0] if k else None, v
 
-  def __init__(
-    self,
-    n_heads=2,
-    d_qk=64,
-    d_v=64,
-    share_qk='unused',
-    causal=False,
-    masked=False,
-    chunk_len=128,
-    n_chunks_before=1,
-    n_chunks_after=0,
-    n_hashes=1,
-    n_buckets=None,
-    mode='train',
-    predict_mem_len=2048,
-    predict_drop_len=256,
-    attention_dropout=0.0,
-    output_dropout=0.0,
-    max_length_for_buckets=None,
-    bias=False,
-    n_parallel_heads=1,
-    use_python_loop=False,
-    use_reference_code=False,
-    attend_across_buckets=True,
-    allow_duplicate_attention=True,
-    strictly_causal=False,
-    wrap=True,
-    exact_attention_below=0,
-    hash_seed=0,
-    hash_fn=None,
-  ):
-    """Creates the layer.
-
-    Args:
-      n_heads: int, number of heads.
-      d_qk: int, depth of the shared queries and keys.
-      d_v: int, depth of values.
-      share_qk: accepted for Trax's configs: always shared.
-      causal: bool, no attention to later positions.
-      masked: bool, take a mask as a second input.
-      chunk_len: int, tokens in a chunk of the sorted sequence.
-      n_chunks_before: int, chunks before its own that a token sees.
-      n_chunks_after: int, chunks after its own.
-      n_hashes: int, rounds of hashing; may differ between training and
-        evaluation.
-      n_buckets: even int, list of even ints (factorised hashing), or None: two
-        buckets a chunk, by the length of the input.
-      mode: 'train' or 'eval'. In 'train' every step draws new rotations; in
-        'eval' they are fixed by hash_seed.
-      predict_mem_len: accepted for Trax's configs, without effect.
-      predict_drop_len: accepted for Trax's configs, without effect.
-      attention_dropout: float, rate for attention weights.
-      output_dropout: float, rate for features of the output.
-      max_length_for_buckets: accepted for Trax's configs, without effect: no
-        buckets are kept in the state.
-      bias: must be False.
-      n_parallel_heads: accepted for Trax's configs, without effect: as many
-        heads are computed together as fit the processor's caches.
-      use_python_loop: accepted for Trax's configs, without effect.
-      use_reference_code: accepted for Trax's configs, without effect.
-      attend_across_buckets: bool; False sees only keys of the own bucket.
-      allow_duplicate_attention: bool; False counts a pair once that several
-        rounds admit.
-      strictly_causal: bool; True sees the n_chunks_before * chunk_len tokens
-        of its bucket that came last, each once: no output depends on a later
-        token, not even through the chunk borders. Needs causal.
-      wrap: bool, the chunks of all rounds form a ring, as in Trax; False ends
-        the look at the edges of each round.
-      exact_attention_below: int, inputs shorter than this get exact shared
-        query-key attention; 0 never.
-      hash_seed: int, the rotations outside of training.
-      hash_fn: None, or a function of the queries [batch, n_heads, length,
-        d_qk] that returns buckets [batch, n_heads, n_hashes, length] in place
-        of the random rotations.
-
-    Raises:
-      ReformerError: an argument that the layer can't do, by name.
-    """
-    del share_qk, predict_mem_len, predict_drop_len, max_length_for_buckets
-    del n_parallel_heads, use_python_loop, use_reference_code
-    kind = 'LSHSelfAttention'
-    _check_chunks(kind, chunk_len, n_chunks_before, n_chunks_after)
-    check(
-      isinstance(n_hashes, int) and n_hashes >= 1,
-      f'{kind}.n_hashes is {n_hashes!r}: give an int of at least 1',
-    )
-    _check_buckets(n_buckets)
-    check(
-      causal or not strictly_causal,
-      f'{kind}.strictly_causal is True with causal=False: set causal=True',
-    )
-    check(
-      n_chunks_before >= 1 or not strictly_causal,
-      f'{kind}.n_chunks_before is 0 with strictly_causal=True, which would see '
-      'nothing: set n_chunks_before to at least 1',
-    )
-    self._n_hashes, self._n_buckets = n_hashes, n_buckets
-    self._exact_attention_below = exact_attention_below
-    self._hash_seed, self._hash_fn = hash_seed, hash_fn
-    self._rounds = dict(
-      chunk_len=chunk_len,
-      n_chunks_before=n_chunks_before,
-      n_chunks_after=n_chunks_after,
-      attend_across_buckets=attend_across_buckets,
-      allow_duplicate_attention=allow_duplicate_attention,
-      strictly_causal=strictly_causal,
-      wrap=wrap,
-    )
-    super().__init__(
-      n_heads,
-      d_qk,
-      d_v,
-      causal,
-      masked,
-      mode,
-      attention_dropout,
-      output_dropout,
-      bias,
-      dict(
-        n_hashes=n_hashes,
-        n_buckets=n_buckets,
-        exact_attention_below=exact_attention_below,
-        hash_seed=hash_seed,
-        hash_fn=hash_fn,
-        **self._rounds,
-      ),
-    )
-
-  def _depths(self):
-    return [self._d_qk, self._d_v]
-
-  def _attend(self, heads, mask, attend_rng, hash_rng, saved):
-    q, v = heads
-    length = q.shape[2]
-    dropout = dict(dropout=self._attention_dropout, dropout_rng=attend_rng)
-    if length < self._exact_attention_below:
-      out = full_attention(q, None, v, mask, causal=self._causal, **dropout)
-      return out, ()
-    n_buckets = self._n_buckets
-    if n_buckets is None:
-      chunk_len = self._rounds['chunk_len']
-      n_buckets = hashing.n_buckets_for_length(length, chunk_len)
-    total = hashing.total_buckets(n_buckets)
-    check(
-      not isinstance(saved, tuple),
-      'ReversibleSerial.reverse_and_grad has no hash buckets of the forward '
-      'pass: differentiate with jax.grad',
-    )
-    buckets = self._hash(q, n_buckets, hash_rng) if saved is None else saved
-    out = lsh_attention(
-      q,
-      v,
-      buckets,
-      mask,
-      n_buckets=total,
-      causal=self._causal,
-      **self._rounds,
-      **dropout,
-    )
-    return out, buckets.astype(_smallest_int(total))
-
-  def _hash(self, q, n_buckets, rng):
-    if self._hash_fn is not None:
-      return self._hash_fn(q)
-    if not self._train:
-      rng = jax.random.PRNGKey(self._hash_seed)
-    rotations = hashing.random_rotations(
-      rng, self._n_heads, self._d_qk, self._n_hashes, n_buckets
-    )
-    return hashing.hash_vectors(q, rotations, n_buckets)
-
-
-def _smallest_int(n_values):
-  """The smallest unsigned integer type that holds n_values values."""
-  types = (jnp.uint8, jnp.uint16, jnp.uint32)
-  return next(t for t in types if n_values - 1 <= jnp.iinfo(t).max)
-
-
-def _check_chunks(kind, chunk_len, n_chunks_before, n_chunks_after):
-  check(
-    isinstance(chunk_len, int) and chunk_len >= 1,
-    f'{kind}.chunk_len is {chunk_len!r}: give an int of at least 1',
-  )
-  for name, value in (
-    ('n_chunks_before', n_chunks_before),
-    ('n_chunks_after', n_chunks_after),
-  ):
-    check(
-      isinstance(value, int) and value >= 0,
-      f'{kind}.{name} is {value!r}: give an int of at least 0',
-    )
-
-
-def _check_buckets(n_buckets):
-  if n_buckets is None:
-    return
-  factors = [n_buckets] if isinstance(n_buckets, int) else list(n_buckets)
-  check(
-    factors
-    and all(isinstance(f, int) and f >= 2 and f % 2 == 0 for f in factors),
-    f'LSHSelfAttention.n_buckets is {n_buckets!r}: give an even int, a list of '
-    'even ints, or None',
-  )
+  def _window(self):
+    """What a token of local attention sees."""
+    if self._chunks['chunk_len'] is None:
+      return None
+    return {k: self._chunks[k] for k in ('chunk_len', 'n_chunks_before')}

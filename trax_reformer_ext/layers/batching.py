@@ -32,7 +32,7 @@ class MicroBatches(base.Layer):
     batch = jax.tree.leaves(x)[0].shape[0]
     check(
       batch % n == 0,
-      f'ReformerLM.n_micro_batches is {n}, but the batch has {batch} examples: '
+      f'n_micro_batches is {n}, but the batch has {batch} examples: '
       'give a divisor of the batch size',
     )
     split = lambda x: x.reshape((n, batch // n) + x.shape[1:])

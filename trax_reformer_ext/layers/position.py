@@ -1,5 +1,7 @@
 """Positional encodings that take any length they are made for."""
 
+import math
+
 import gin
 import jax
 import jax.numpy as jnp
@@ -21,7 +23,7 @@ class PositionalEncoding(tl.PositionalEncoding):
     length = inputs.shape[1]
     check(
       length <= self._max_len,
-      f'ReformerLM.max_len is {self._max_len}, but the input has {length} '
+      f'max_len is {self._max_len}, but the input has {length} '
       'positions: raise max_len or shorten the input',
     )
     return super().forward(inputs)
@@ -56,7 +58,8 @@ class AxialPositionalEncoding(base.Layer):
       dropout: float, rate at which features of the encoding are dropped.
       dropout_broadcast_dims: axes of [batch, *shape, d_model] that share one
         dropout mask.
-      mode: 'train' or 'eval'; dropout is active in 'train'.
+      mode: 'train', 'eval' or 'predict'; dropout is active in 'train'. In
+        'predict' the state counts the positions so far.
 
     Raises:
       ReformerError: axes that do not match.
@@ -79,6 +82,7 @@ class AxialPositionalEncoding(base.Layer):
     self._initializer = kernel_initializer or tl.RandomNormalInitializer(1.0)
     self._dropout = dropout if mode == 'train' else 0.0
     self._dropout_broadcast_dims = dropout_broadcast_dims
+    self._predict = mode == 'predict'
 
   def init_weights_and_state(self, input_signature):
     d_model = input_signature.shape[-1]
@@ -94,18 +98,22 @@ class AxialPositionalEncoding(base.Layer):
       shape[axis] = self._shape[axis]
       weights.append(self._initializer((1, *shape, depth), rng))
     self.weights = tuple(weights)
+    if self._predict:
+      self.state = jnp.zeros((), jnp.int32)
 
   def forward(self, x):
     length = x.shape[1]
     first, *rest = self._shape
-    row = 1
-    for n in rest:
-      row *= n
+    row = math.prod(rest)
     check(
       length <= first * row,
       f'pos_axial_shape is {self._shape}, for inputs of up to {first * row} '
       f'positions, but the input has {length}: raise it or shorten the input',
     )
+    if self._predict:
+      encoding = self._encoding_at(self.state + jnp.arange(length))
+      self.state = self.state + length
+      return x + encoding.astype(x.dtype)
     n_rows = -(-length // row)
     parts = [self.weights[0][:, :n_rows], *self.weights[1:]]
     shape = (1, n_rows, *rest)
@@ -120,3 +128,16 @@ class AxialPositionalEncoding(base.Layer):
       encoding = encoding * (keep / (1 - self._dropout))
     encoding = encoding.reshape(encoding.shape[0], -1, x.shape[-1])
     return x + encoding[:, :length].astype(x.dtype)
+
+  def _encoding_at(self, positions):
+    """[n] -> [n, d_model]; NaN beyond the longest input."""
+    parts, stride = [], math.prod(self._shape)
+    for axis, (weights, n) in enumerate(
+      zip(self.weights, self._shape, strict=True)
+    ):
+      stride //= n
+      index = positions // stride
+      index = index % n if axis else index
+      table = weights.reshape(n, -1)
+      parts.append(jnp.take(table, index, axis=0, mode='fill'))
+    return jnp.concatenate(parts, axis=-1)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from trax import layers as tl
 from trax.layers import combinators as cb
 
-from trax_reformer_ext.layers._common import check, configurable
+from trax_reformer_ext.layers._common import check, check_mode, configurable
 from trax_reformer_ext.ops.reversible import reversible_scan, stored_scan
 
 
@@ -159,7 +159,9 @@ class ReversibleSerial(tl.ReversibleSerial):
   once, and compiles one block however deep the stack is.
   """
 
-  def __init__(self, *layers, n_repeats=1, store_activations_below=0):
+  def __init__(
+    self, *layers, n_repeats=1, store_activations_below=0, mode='train'
+  ):
     """Creates the layer.
 
     Args:
@@ -168,10 +170,13 @@ class ReversibleSerial(tl.ReversibleSerial):
         the same layers with weights of the same shapes.
       store_activations_below: int, inputs shorter than this are
         differentiated plainly: faster, in memory that grows with depth.
+      mode: 'train', 'eval' or 'predict'. In 'predict' the layers are run one
+        by one, so that their caches are updated where they are.
 
     Raises:
       ReformerError: layers that are not n_repeats equal blocks.
     """
+    check_mode('ReversibleSerial', mode)
     super().__init__(*layers)
     n_layers = len(self.sublayers)
     check(
@@ -189,12 +194,15 @@ class ReversibleSerial(tl.ReversibleSerial):
     self._n_repeats = n_repeats
     self._block = self.sublayers[:period]
     self._store_activations_below = store_activations_below
+    self._predict = mode == 'predict'
 
   @property
   def has_backward(self):
     return False  # forward() brings its own gradient
 
   def forward(self, xs):
+    if self._predict:
+      return super().forward(xs)  # trax.layers.Serial's
     n, period = self._n_repeats, len(self._block)
     stack = lambda *leaves: jnp.stack(leaves)
     blocks = lambda items: jax.tree.map(
@@ -270,4 +278,4 @@ def drop_buckets(layer):
 
 
 def _saves(attention_layer):
-  return hasattr(attention_layer, 'forward_and_save')
+  return getattr(attention_layer, 'is_repeatable', False)

@@ -1,15 +1,15 @@
 """The reversible blocks that models are stacked from."""
 
 import inspect
+from typing import NamedTuple
 
 from trax import layers as tl
 from trax.models.research import configurable_transformer as ct
 
 from trax_reformer_ext.errors import ReformerError
 from trax_reformer_ext.layers import (
-  AxialPositionalEncoding,
   ChunkedFeedForward,
-  PositionalEncoding,
+  EncDecAttention,
   ReversibleHalfResidual,
   ReversibleSwap,
 )
@@ -22,26 +22,10 @@ _STATEFUL_TRAX_ATTENTION = (
 )
 
 
-def decoder_block(
-  attention_type,
-  *,
-  d_model,
-  d_ff,
-  d_qk,
-  d_v,
-  n_heads,
-  dropout,
-  ff_activation,
-  ff_use_sru,
-  ff_chunk_size,
-  causal,
-  mode,
-  options,
-):
-  """Returns a reversible decoder block: attention, swap, feed-forward, swap.
+class Block(NamedTuple):
+  """What the blocks of one stack have in common.
 
-  Args:
-    attention_type: constructor of a self-attention layer.
+  Attributes:
     d_model: int, depth of each half of the two-part features.
     d_ff: int, depth of the feed-forward layer.
     d_qk: int, depth of queries and keys.
@@ -49,151 +33,247 @@ def decoder_block(
     n_heads: int, number of heads.
     dropout: float, rate.
     ff_activation: function that returns a layer.
+    ff_dropout: float, rate after the first feed-forward layer, or None for
+      dropout.
     ff_use_sru: int, or pair of ints: SRU layers beside the feed-forward.
     ff_chunk_size: int, positions in a slice of the feed-forward; 0 for all.
-    causal: bool.
-    mode: 'train' or 'eval'.
+    mode: 'train', 'eval' or 'predict'.
+    predict_mem_len: int, the longest sequence in mode 'predict'.
     options: dict, further arguments for attention types that take them.
+  """
+
+  d_model: int
+  d_ff: int
+  d_qk: int
+  d_v: int
+  n_heads: int
+  dropout: float
+  ff_activation: object
+  ff_dropout: float | None
+  ff_use_sru: object
+  ff_chunk_size: int
+  mode: str
+  predict_mem_len: int
+  options: dict
+
+
+def decoder_block(attention_type, block, causal):
+  """Returns a reversible decoder block: attention, swap, feed-forward, swap.
+
+  Args:
+    attention_type: constructor of a self-attention layer.
+    block: Block.
+    causal: bool.
 
   Returns:
     A list of layers that maps (x1, x2) to (y1, y2).
   """
-  attention = _make_attention(
-    attention_type,
-    dict(
-      n_heads=n_heads,
-      d_qk=d_qk,
-      d_v=d_v,
-      causal=causal,
-      masked=False,
-      attention_dropout=dropout,
-      output_dropout=dropout,
-      mode=mode,
-    ),
-    options,
-    d_model,
+  attention = _self_attention(attention_type, block, causal, masked=False)
+  return _half(attention, 'DecoderAttn') + _half(
+    _feed_forward(block), 'DecoderFF'
   )
-  if ff_use_sru:
-    feed_forward = ct.FeedForwardWithOptions(
-      d_model,
-      d_ff,
-      dropout,
-      [-2],
-      ff_activation,
-      dropout,
-      ff_chunk_size,
-      ff_use_sru,
-      0,
-      True,
-      mode,
-    )
-  else:
-    feed_forward = ChunkedFeedForward(
-      d_model,
-      d_ff,
-      chunk_size=ff_chunk_size,
-      activation=ff_activation,
-      dropout=dropout,
-      mode=mode,
-    )
+
+
+def encoder_block(attention_type, block):
+  """Returns a reversible encoder block: attention, swap, feed-forward, swap.
+
+  Args:
+    attention_type: constructor of a self-attention layer.
+    block: Block.
+
+  Returns:
+    A list of layers that maps (x1, x2, mask) to (y1, y2, mask), mask bool
+    [batch, length], True at real tokens.
+  """
+  attention = _self_attention(attention_type, block, causal=False, masked=True)
+  return _half(attention, 'EncoderAttn') + _half(
+    _feed_forward(block), 'EncoderFF'
+  )
+
+
+def encoder_decoder_block(attention_type, block):
+  """Returns a reversible decoder block with attention to an encoder's output.
+
+  Self-attention, attention to the source and feed-forward, each followed by a
+  swap.
+
+  Args:
+    attention_type: constructor of a self-attention layer.
+    block: Block.
+
+  Returns:
+    A list of layers that maps (x1, x2, source, source_mask, target_mask) to
+    (y1, y2, source, source_mask, target_mask); without target_mask if not
+    needs_mask(attention_type).
+  """
+  masked = needs_mask(attention_type) and block.mode != 'predict'
+  attention = _self_attention(attention_type, block, causal=True, masked=masked)
+  to_source = EncDecAttention(
+    n_heads=block.n_heads,
+    d_qk=block.d_qk,
+    d_v=block.d_v,
+    attention_dropout=block.dropout,
+    output_dropout=block.dropout,
+    mode=block.mode,
+  )
+  # The mask of the target lies behind the source and its mask.
+  select = [tl.Select([0, 3], n_in=4)] if masked else []
   return [
-    ReversibleHalfResidual(
-      tl.LayerNorm(),
-      attention_layer=attention,
-      name='ReversibleHalfResidualDecoderAttn',
-    ),
-    ReversibleSwap(),
-    ReversibleHalfResidual(
-      feed_forward, name='ReversibleHalfResidualDecoderFF'
-    ),
-    ReversibleSwap(),
+    *_half(attention, 'CausalAttn', *select),
+    *_half(to_source, 'EncDecAttn'),
+    *_half(_feed_forward(block), 'EncDecFF'),
   ]
 
 
-def check_options(attention_types, options):
+def needs_mask(attention_type):
+  """Whether padding at the end moves what causal attention sees before it.
+
+  It does where tokens are sorted by hash buckets and cut into chunks.
+  """
+  return 'n_hashes' in _parameters(attention_type)
+
+
+def check_types(model, n_layers, n_name, types, name):
+  """Returns attention types as a list, after a check that they fit a stack.
+
+  Args:
+    model: str, name of the model.
+    n_layers: int, depth of the stack.
+    n_name: str, name of the parameter with the depth.
+    types: constructor, or list of constructors that is repeated.
+    name: str, name of the parameter with the types.
+
+  Raises:
+    ReformerError: a depth that is no multiple of the number of types.
+  """
+  types = list(types) if isinstance(types, (list, tuple)) else [types]
+  if n_layers % len(types):
+    raise ReformerError(
+      f'{model}.{n_name} is {n_layers}, but {name} lists {len(types)} types: '
+      f'give a multiple of {len(types)}'
+    )
+  return types
+
+
+def check_options(model, attention_types, options):
   """Refuses options that none of the attention types takes.
 
   Args:
+    model: str, name of the model.
     attention_types: list of constructors.
-    options: dict from name to value.
+    options: dict from name to value; None stands for the layer's own.
+
+  Returns:
+    dict, the options that are given.
 
   Raises:
     ReformerError: an option that would be ignored.
   """
+  options = {k: v for k, v in options.items() if v is not None}
   for name, value in options.items():
     if not any(name in _parameters(t) for t in attention_types):
       names = sorted({_name(t) for t in attention_types})
       raise ReformerError(
-        f'ReformerLM.{name} is {value!r}, but no attention_type takes it '
+        f'{model}.{name} is {value!r}, but no attention_type takes it '
         f'({", ".join(names)}): leave it None or use LSHSelfAttention'
       )
+  return options
 
 
-def positional_encoding(
-  *,
-  mode,
-  dropout,
-  max_len,
-  pos_type,
-  pos_axial_shape,
-  pos_d_axial_embs,
-  pos_start_from_zero_prob,
-  pos_max_offset_to_add,
-):
-  """Returns the positional encoding that the arguments ask for.
-
-  As Trax, but pos_axial_shape with pos_type None means axial encoding (Trax
-  ignores it there). Arguments as of ReformerLM.
-  """
-  axial = pos_type in (None, '', 'axial') and pos_axial_shape
-  if axial:
-    if not pos_d_axial_embs:
+def check_positive(model, **values):
+  """Refuses sizes that are no ints of at least 1, by name."""
+  for name, value in values.items():
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
       raise ReformerError(
-        f'ReformerLM.pos_axial_shape is {pos_axial_shape} and pos_d_axial_embs '
-        f'is {pos_d_axial_embs}: give the depth of every axis'
+        f'{model}.{name} is {value!r}: give an int of at least 1'
       )
-    return AxialPositionalEncoding(
-      shape=pos_axial_shape,
-      d_embs=pos_d_axial_embs,
-      dropout_broadcast_dims=tuple(range(1, len(pos_axial_shape) + 1)),
-      dropout=dropout,
-      mode=mode,
-    )
-  if not pos_type:
-    return PositionalEncoding(
-      max_len=max_len,
-      dropout=dropout,
-      start_from_zero_prob=pos_start_from_zero_prob,
-      max_offset_to_add=pos_max_offset_to_add,
-      mode=mode,
-    )
-  known = ('sin-cos', 'fixed-base', 'infinite', 'infinite-affine', 'time-bin')
-  if pos_type not in known + ('no',):
+
+
+def check_model_mode(model, mode):
+  """Refuses modes that models do not have."""
+  if mode not in ('train', 'eval', 'predict'):
     raise ReformerError(
-      f'ReformerLM.pos_type is {pos_type!r}: give None, {", ".join(known)}, '
-      'no, or axial with pos_axial_shape and pos_d_axial_embs'
+      f"{model}.mode is {mode!r}: it can be 'train', 'eval' or 'predict'"
     )
-  return ct.PositionalEncoder(mode, dropout, max_len, pos_type)
 
 
-def _make_attention(attention_type, arguments, options, d_model):
+def check_dense(model, ff_sparsity):
+  """Refuses sparse feed-forward layers."""
+  if ff_sparsity:
+    raise ReformerError(
+      f'{model}.ff_sparsity is {ff_sparsity!r}: the feed-forward is dense '
+      'here; use 0'
+    )
+
+
+def _half(layer, name, *before):
+  """One half-residual and a swap; attention sees normalised features."""
+  name = f'ReversibleHalfResidual{name}'
+  if name.endswith('FF'):
+    half = ReversibleHalfResidual(layer, name=name)
+  else:
+    half = ReversibleHalfResidual(
+      tl.LayerNorm(), *before, attention_layer=layer, name=name
+    )
+  return [half, ReversibleSwap()]
+
+
+def _self_attention(attention_type, block, causal, masked):
   name = _name(attention_type)
   if _module(attention_type).startswith('trax.'):
     if name in _STATEFUL_TRAX_ATTENTION:
       raise ReformerError(
-        f'ReformerLM.attention_type is trax.layers.{name}, which keeps buckets '
-        'in its state: use trax_reformer_ext.LSHSelfAttention'
+        f'attention_type is trax.layers.{name}, which keeps buckets in its '
+        'state: use trax_reformer_ext.LSHSelfAttention'
       )
   parameters = _parameters(attention_type)
-  if 'd_qk' in parameters:
-    taken = {k: v for k, v in options.items() if k in parameters}
-    return attention_type(**arguments, **taken)
-  # Trax's simpler layers, such as trax.layers.CausalAttention.
+  if 'd_qk' not in parameters:
+    # Trax's simpler layers, such as trax.layers.CausalAttention.
+    return attention_type(
+      block.d_model,
+      n_heads=block.n_heads,
+      dropout=block.dropout,
+      mode=block.mode,
+    )
+  optional = dict(block.options)
+  if block.mode == 'predict' and causal:
+    optional['predict_mem_len'] = block.predict_mem_len
   return attention_type(
-    d_model,
-    n_heads=arguments['n_heads'],
-    dropout=arguments['attention_dropout'],
-    mode=arguments['mode'],
+    n_heads=block.n_heads,
+    d_qk=block.d_qk,
+    d_v=block.d_v,
+    causal=causal,
+    masked=masked,
+    attention_dropout=block.dropout,
+    output_dropout=block.dropout,
+    mode=block.mode,
+    **{k: v for k, v in optional.items() if k in parameters},
+  )
+
+
+def _feed_forward(block):
+  if block.ff_use_sru:
+    return ct.FeedForwardWithOptions(
+      block.d_model,
+      block.d_ff,
+      block.dropout,
+      [-2],
+      block.ff_activation,
+      block.dropout if block.ff_dropout is None else block.ff_dropout,
+      block.ff_chunk_size,
+      block.ff_use_sru,
+      0,
+      True,
+      block.mode,
+    )
+  return ChunkedFeedForward(
+    block.d_model,
+    block.d_ff,
+    chunk_size=block.ff_chunk_size,
+    activation=block.ff_activation,
+    dropout=block.dropout,
+    ff_dropout=block.ff_dropout,
+    mode=block.mode,
   )
 
 

@@ -11,8 +11,16 @@ from trax_reformer_ext.layers import (
   SlicedLogits,
 )
 from trax_reformer_ext.models.blocks import (
+  Block,
+  check_dense,
+  check_model_mode,
   check_options,
+  check_positive,
+  check_types,
   decoder_block,
+)
+from trax_reformer_ext.models.positions import (
+  longest_input,
   positional_encoding,
 )
 
@@ -53,6 +61,7 @@ def ReformerLM(
   shift_right=True,
   causal=True,
   n_micro_batches=1,
+  predict_mem_len=None,
   mode='train',
 ):
   """Returns a reversible language model (Kitaev et al. 2020).
@@ -111,7 +120,11 @@ def ReformerLM(
     n_micro_batches: int, parts of the batch that are computed one after
       another; their gradients add up. For batches that do not fit, at the
       price of one more forward pass.
-    mode: 'train' or 'eval'.
+    predict_mem_len: int, the longest sequence in mode 'predict'; None for the
+      longest that the positional encoding takes.
+    mode: 'train', 'eval' or 'predict'. In 'predict' the inputs are not
+      shifted: the first call takes the start (id 0) and a prompt, later ones
+      go on from there, by caches in the state.
 
   Returns:
     A Trax layer.
@@ -120,11 +133,10 @@ def ReformerLM(
     ReformerError: arguments that the model can't do, by name.
   """
   del attention_chunk_size
-  if mode not in ('train', 'eval'):
-    raise ReformerError(
-      f"ReformerLM.mode is {mode!r}: it can be 'train' or 'eval'"
-    )
-  _check_positive(
+  model = 'ReformerLM'
+  check_model_mode(model, mode)
+  check_positive(
+    model,
     vocab_size=vocab_size,
     d_model=d_model,
     d_ff=d_ff,
@@ -132,51 +144,46 @@ def ReformerLM(
     n_heads=n_heads,
     n_micro_batches=n_micro_batches,
   )
-  if ff_sparsity:
-    raise ReformerError(
-      f'ReformerLM.ff_sparsity is {ff_sparsity!r}: the feed-forward is dense '
-      'here; use 0'
-    )
-  types = attention_type
-  types = list(types) if isinstance(types, (list, tuple)) else [types]
-  if n_layers % len(types):
-    raise ReformerError(
-      f'ReformerLM.n_layers is {n_layers}, but attention_type lists '
-      f'{len(types)} types: give a multiple of {len(types)}'
-    )
-  options = dict(
-    attend_across_buckets=attend_across_buckets,
-    allow_duplicate_attention=allow_duplicate_attention,
-    strictly_causal=strictly_causal,
-    wrap=wrap,
-    exact_attention_below=exact_attention_below,
+  check_dense(model, ff_sparsity)
+  types = check_types(
+    model, n_layers, 'n_layers', attention_type, 'attention_type'
   )
-  options = {k: v for k, v in options.items() if v is not None}
-  check_options(types, options)
-
+  options = check_options(
+    model,
+    types,
+    dict(
+      attend_across_buckets=attend_across_buckets,
+      allow_duplicate_attention=allow_duplicate_attention,
+      strictly_causal=strictly_causal,
+      wrap=wrap,
+      exact_attention_below=exact_attention_below,
+    ),
+  )
+  block = Block(
+    d_model=d_model,
+    d_ff=d_ff,
+    d_qk=d_attention_key,
+    d_v=d_attention_value,
+    n_heads=n_heads,
+    dropout=dropout,
+    ff_activation=ff_activation,
+    ff_dropout=None,
+    ff_use_sru=ff_use_sru,
+    ff_chunk_size=ff_chunk_size,
+    mode=mode,
+    predict_mem_len=predict_mem_len
+    or longest_input(max_len, pos_type, pos_axial_shape),
+    options=options,
+  )
   blocks = [
-    decoder_block(
-      types[i % len(types)],
-      d_model=d_model,
-      d_ff=d_ff,
-      d_qk=d_attention_key,
-      d_v=d_attention_value,
-      n_heads=n_heads,
-      dropout=dropout,
-      ff_activation=ff_activation,
-      ff_use_sru=ff_use_sru,
-      ff_chunk_size=ff_chunk_size,
-      causal=causal,
-      mode=mode,
-      options=options,
-    )
-    for i in range(n_layers)
+    decoder_block(types[i % len(types)], block, causal) for i in range(n_layers)
   ]
   body = [
     tl.ShiftRight(mode=mode) if shift_right else [],
     tl.Embedding(vocab_size, d_model),
     tl.Dropout(rate=dropout, shared_axes=[-2], mode=mode),
     positional_encoding(
+      model,
       mode=mode,
       dropout=dropout,
       max_len=max_len,
@@ -191,6 +198,7 @@ def ReformerLM(
       blocks,
       n_repeats=n_layers // len(types),
       store_activations_below=store_activations_below,
+      mode=mode,
     ),
     tl.Concatenate(),
     tl.LayerNorm(),
@@ -237,11 +245,3 @@ def _projection(vocab_size, d_model, chunk_size, *, sparsity_type, **sparse):
   return tl.SparseDenseWithOptions(
     vocab_size, d_input=2 * d_model, sparsity_type=sparsity_type, **sparse
   )
-
-
-def _check_positive(**values):
-  for name, value in values.items():
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-      raise ReformerError(
-        f'ReformerLM.{name} is {value!r}: give an int of at least 1'
-      )

@@ -28,12 +28,13 @@ def full_attention(
 
   Args:
     q: float [batch, heads, length, d_qk].
-    k: float [batch, heads, length, d_qk], or None for shared query-key
-      attention: keys are the queries at length 1, and a token sees itself
-      only where it may see nothing else.
-    v: float [batch, heads, length, d_v].
-    mask: None, or bool [batch, length], True at real tokens.
-    causal: bool, no attention to later positions.
+    k: float [batch, heads, n_keys, d_qk], of the same sequence or another one;
+      or None for shared query-key attention: keys are the queries at length 1,
+      and a token sees itself only where it may see nothing else.
+    v: float [batch, heads, n_keys, d_v].
+    mask: None, or bool [batch, n_keys], True at real tokens.
+    causal: bool, no attention to later positions; for keys of the same
+      sequence.
     block_len: int, queries in a block; None chooses it by the memory.
     dropout: float, rate at which attention weights are dropped.
     dropout_rng: JAX PRNG key, needed for dropout > 0.
@@ -47,17 +48,18 @@ def full_attention(
     k = normalised_keys(q)
   else:
     q = q * jnp.asarray(d_qk**-0.5, q.dtype)
+  n_keys = k.shape[2]
   if block_len is None:
-    block_len = max(1, _BLOCK_BYTES // (4 * batch * heads * length))
+    block_len = max(1, _BLOCK_BYTES // (4 * batch * heads * n_keys))
   block_len = min(block_len, length)
-  position = jnp.arange(length, dtype=jnp.int32)
+  position = jnp.arange(n_keys, dtype=jnp.int32)
   key_mask = None if mask is None else mask[:, None, None, :]
 
   @jax.checkpoint
-  def block(q, start, v_own, mask_own):
+  def block(q, start, own):
     query_position = start + jnp.arange(block_len, dtype=jnp.int32)[:, None]
     scores = _dot('bhcd,bhld->bhcl', q, k)
-    allowed = jnp.ones((block_len, length), bool)
+    allowed = jnp.ones((block_len, n_keys), bool)
     if causal:
       allowed &= position <= query_position
     if shared_qk:
@@ -70,25 +72,27 @@ def full_attention(
     total = jnp.sum(weights, axis=-1, keepdims=True)
     if dropout:
       rng = jax.random.fold_in(dropout_rng, start)
-      keep = jax.random.bernoulli(rng, 1 - dropout, (block_len, length))
+      keep = jax.random.bernoulli(rng, 1 - dropout, (block_len, n_keys))
       weights = weights * (keep / (1 - dropout))
     out = _dot('bhcl,bhld->bhcd', weights.astype(v.dtype), v)
     some = total > 0
     out = jnp.where(some, out / jnp.where(some, total, 1), 0)
     if shared_qk:
+      v_own, mask_own = own
       alone = ~some & mask_own[:, None, :, None]
       out = jnp.where(alone, v_own.astype(out.dtype), out)
     return out.astype(v.dtype)
 
-  if mask is None:
-    mask = jnp.ones((batch, length), bool)
+  own = ()
+  if shared_qk:
+    own = v, jnp.ones((batch, length), bool) if mask is None else mask
   if block_len == length:
-    return block(q, jnp.int32(0), v, mask)
+    return block(q, jnp.int32(0), own)
   split = lambda x, axis: jnp.moveaxis(
     _in_blocks(pad_to_multiple(x, block_len, axis), block_len, axis), axis, 0
   )
   starts = jnp.arange(0, length, block_len, dtype=jnp.int32)
-  blocks = split(q, 2), starts, split(v, 2), split(mask, 1)
+  blocks = split(q, 2), starts, tuple(map(split, own, (2, 1)))
   out = jax.lax.map(lambda x: block(*x), blocks)
   out = jnp.moveaxis(out, 0, 2).reshape(batch, heads, -1, v.shape[-1])
   return out[:, :, :length]

@@ -9,7 +9,7 @@ from trax_reformer_ext.ops.chunked_attention import (
 )
 from trax_reformer_ext.ops.chunks import pad_to_multiple
 from trax_reformer_ext.ops.look import MASKED, Look, Orders
-from trax_reformer_ext.ops.sorting import sort_by_bucket
+from trax_reformer_ext.ops.sorting import bucket_ends, sort_by_bucket
 
 # All pairs of a sequence are computed, in one large product without sorted
 # copies, if they are at most this many times those in the chunks.
@@ -131,7 +131,7 @@ def _intervals(
   length = rank.shape[-1]
   first, last = jnp.zeros_like(rank), jnp.full_like(rank, length)
   if not attend_across_buckets:
-    first, last = _bucket_ends(buckets, order, rank)
+    first, last = bucket_ends(buckets, order, rank)
   if strictly_causal:
     low = jnp.maximum(first, rank - look.n_chunks_before * look.chunk_len)
     return low, rank - low
@@ -140,19 +140,3 @@ def _intervals(
   high = (chunk + look.n_chunks_after + 1) * look.chunk_len
   low, high = jnp.maximum(first, low), jnp.minimum(last, high)
   return low, high - low
-
-
-def _bucket_ends(buckets, order, rank):
-  """Rank of the first token of each token's bucket, and one past the last."""
-  length = order.shape[-1]
-  in_order = jnp.take_along_axis(buckets.astype(jnp.int32), order, axis=-1)
-  edge = in_order[..., 1:] != in_order[..., :-1]
-  ends = jnp.ones(edge.shape[:-1] + (1,), bool)
-  ranks = jnp.arange(length, dtype=jnp.int32)
-  axis = order.ndim - 1
-  first = jnp.where(jnp.concatenate([ends, edge], -1), ranks, 0)
-  first = jax.lax.cummax(first, axis=axis)
-  last = jnp.where(jnp.concatenate([edge, ends], -1), ranks + 1, length)
-  last = jax.lax.cummin(last, axis=axis, reverse=True)
-  by_position = lambda x: jnp.take_along_axis(x, rank, axis=-1)
-  return by_position(first), by_position(last)

@@ -52,3 +52,29 @@ def invert_permutation(order):
   row = jnp.arange(n_rows, dtype=jnp.int32)[:, None]
   inverse = jnp.zeros_like(rows).at[row, rows].set(ranks, unique_indices=True)
   return inverse.reshape(order.shape)
+
+
+def bucket_ends(buckets, order, rank):
+  """Where each token's bucket lies in the sorted sequence.
+
+  Args:
+    buckets: int [..., length].
+    order: int32 [..., length], as of sort_by_bucket.
+    rank: int32 [..., length], as of sort_by_bucket.
+
+  Returns:
+    (first, last), int32 [..., length] by position: the rank of the first token
+    of the bucket, and one past that of its last.
+  """
+  length = order.shape[-1]
+  in_order = jnp.take_along_axis(buckets.astype(jnp.int32), order, axis=-1)
+  edge = in_order[..., 1:] != in_order[..., :-1]
+  ends = jnp.ones(edge.shape[:-1] + (1,), bool)
+  ranks = jnp.arange(length, dtype=jnp.int32)
+  axis = order.ndim - 1
+  first = jnp.where(jnp.concatenate([ends, edge], -1), ranks, 0)
+  first = jax.lax.cummax(first, axis=axis)
+  last = jnp.where(jnp.concatenate([edge, ends], -1), ranks + 1, length)
+  last = jax.lax.cummin(last, axis=axis, reverse=True)
+  by_position = lambda x: jnp.take_along_axis(x, rank, axis=-1)
+  return by_position(first), by_position(last)

@@ -1,0 +1,309 @@
+"""Attention of one new token to those before it, which are kept in a cache.
+
+A cache is made once from the tokens that are there already (a prompt), and
+every step adds one token to it. A step computes what the whole sequence would
+give at its last position: for causal full attention; for causal local
+attention whose look ends at the start of the sequence; for LSH attention with
+strictly_causal.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from trax_reformer_ext.ops.chunked_attention import normalised_keys
+from trax_reformer_ext.ops.sorting import bucket_ends, sort_by_bucket
+
+
+class KeysAndValues(NamedTuple):
+  """The tokens so far, or the latest: position p is at the place p % size.
+
+  Attributes:
+    keys: float [batch, heads, size, d_qk].
+    values: float [batch, heads, size, d_v].
+    length: int32 [], tokens so far.
+  """
+
+  keys: jax.Array
+  values: jax.Array
+  length: jax.Array
+
+
+class LSHCache(NamedTuple):
+  """All tokens so far, and for each bucket its latest members.
+
+  Attributes:
+    keys: float [batch, heads, size, d_qk].
+    values: float [batch, heads, size, d_v].
+    buckets: int32 [batch, heads, rounds, size], by position.
+    numbers: int32 [batch, heads, rounds, size], how many members a token's
+      bucket had before it.
+    counts: int32 [batch, heads, rounds, n_buckets], members of each bucket.
+    members: int32 [batch, heads, rounds, n_buckets, window], positions of the
+      latest members: the n-th is at the place n % window.
+    length: int32 [], tokens so far.
+  """
+
+  keys: jax.Array
+  values: jax.Array
+  buckets: jax.Array
+  numbers: jax.Array
+  counts: jax.Array
+  members: jax.Array
+  length: jax.Array
+
+
+def start_full(q, k, v, size):
+  """Makes a cache of all tokens of a prompt.
+
+  Args:
+    q: float [batch, heads, length, d_qk].
+    k: as q, or None for shared query-key attention.
+    v: float [batch, heads, length, d_v].
+    size: int, the longest sequence, at least length.
+
+  Returns:
+    KeysAndValues.
+  """
+  keys = normalised_keys(q) if k is None else k
+  grow = lambda x: _grow(x, size, 2)
+  return KeysAndValues(grow(keys), grow(v), jnp.int32(q.shape[2]))
+
+
+def step_full(q, k, v, cache):
+  """Attends from one more token to all before it and itself.
+
+  Args:
+    q: float [batch, heads, 1, d_qk].
+    k: as q, or None for shared query-key attention, in which a token sees
+      itself only where there is no other.
+    v: float [batch, heads, 1, d_v].
+    cache: KeysAndValues.
+
+  Returns:
+    (out [batch, heads, 1, d_v], KeysAndValues). NaN beyond the cache's size.
+  """
+  shared = k is None
+  t = cache.length
+  cache = KeysAndValues(
+    _put(cache.keys, normalised_keys(q) if shared else k, t, 2),
+    _put(cache.values, v, t, 2),
+    t + 1,
+  )
+  size = cache.keys.shape[2]
+  position = jnp.arange(size, dtype=jnp.int32)
+  allowed = position < t if shared else position <= t
+  out = _attend(_scaled(q, shared), v, cache.keys, cache.values, allowed)
+  return jnp.where(t < size, out, jnp.nan), cache
+
+
+def start_local(q, k, v, *, chunk_len, n_chunks_before):
+  """Makes a cache of the latest tokens of a prompt.
+
+  Args:
+    q: float [batch, heads, length, d_qk].
+    k: as q, or None for shared query-key attention.
+    v: float [batch, heads, length, d_v].
+    chunk_len: int, tokens in a chunk.
+    n_chunks_before: int, chunks before its own that a token sees.
+
+  Returns:
+    KeysAndValues.
+  """
+  keys = normalised_keys(q) if k is None else k
+  length = q.shape[2]
+  size = (n_chunks_before + 1) * chunk_len
+  last = length - 1
+  position = last - (last - np.arange(size)) % size
+  take = lambda x: jnp.where(
+    position[:, None] >= 0, x[:, :, np.maximum(position, 0)], 0
+  )
+  return KeysAndValues(take(keys), take(v), jnp.int32(length))
+
+
+def step_local(q, k, v, cache, *, chunk_len, n_chunks_before):
+  """Attends from one more token to its chunk so far and those before.
+
+  Args:
+    q: float [batch, heads, 1, d_qk].
+    k: as q, or None for shared query-key attention.
+    v: float [batch, heads, 1, d_v].
+    cache: KeysAndValues.
+    chunk_len: int, as of start_local.
+    n_chunks_before: int, as of start_local.
+
+  Returns:
+    (out [batch, heads, 1, d_v], KeysAndValues).
+  """
+  shared = k is None
+  t = cache.length
+  size = cache.keys.shape[2]
+  cache = KeysAndValues(
+    _put(cache.keys, normalised_keys(q) if shared else k, t % size, 2),
+    _put(cache.values, v, t % size, 2),
+    t + 1,
+  )
+  position = _positions(t, size)
+  first = jnp.maximum((t // chunk_len - n_chunks_before) * chunk_len, 0)
+  allowed = (position >= first) & (position < t if shared else position <= t)
+  out = _attend(_scaled(q, shared), v, cache.keys, cache.values, allowed)
+  return out, cache
+
+
+def start_lsh(q, v, buckets, *, n_buckets, window, size):
+  """Makes an LSHCache of a prompt.
+
+  Args:
+    q: float [batch, heads, length, d_qk], shared queries and keys.
+    v: float [batch, heads, length, d_v].
+    buckets: int [batch, heads, rounds, length], in [0, n_buckets).
+    n_buckets: int.
+    window: int, how many members of its bucket a token sees.
+    size: int, the longest sequence, at least length.
+
+  Returns:
+    LSHCache.
+  """
+  buckets = buckets.astype(jnp.int32)
+  batch, heads, rounds, length = buckets.shape
+  order, rank = sort_by_bucket(buckets, n_buckets)
+  first, last = bucket_ends(buckets, order, rank)
+  numbers = rank - first
+  at = _leading(batch, heads, rounds)
+  counts = jnp.zeros((batch, heads, rounds, n_buckets), jnp.int32)
+  counts = counts.at[*at, buckets].set(last - first)
+  # Only the latest members are kept; the others are put nowhere.
+  place = jnp.where(last - rank <= window, numbers % window, window)
+  members = jnp.zeros(counts.shape + (window,), jnp.int32)
+  position = jnp.arange(length, dtype=jnp.int32)
+  members = members.at[*at, buckets, place].set(position, mode='drop')
+  grow = lambda x, axis: _grow(x, size, axis)
+  return LSHCache(
+    keys=grow(normalised_keys(q), 2),
+    values=grow(v, 2),
+    buckets=grow(buckets, 3),
+    numbers=grow(numbers, 3),
+    counts=counts,
+    members=members,
+    length=jnp.int32(length),
+  )
+
+
+def step_lsh(q, v, buckets, cache):
+  """Attends from one more token to the latest members of its buckets.
+
+  Args:
+    q: float [batch, heads, 1, d_qk], shared query and key.
+    v: float [batch, heads, 1, d_v].
+    buckets: int [batch, heads, rounds, 1], of the token.
+    cache: LSHCache.
+
+  Returns:
+    (out [batch, heads, 1, d_v], LSHCache). NaN beyond the cache's size.
+  """
+  t = cache.length
+  buckets = buckets.astype(jnp.int32)[..., 0]
+  batch, heads, rounds = buckets.shape
+  size, window = cache.keys.shape[2], cache.members.shape[-1]
+  b, h, r = (x[..., 0] for x in _leading(batch, heads, rounds))
+  counts = cache.counts[b, h, r, buckets]
+  seen = cache.members[b, h, r, buckets]  # [batch, heads, rounds, window]
+  allowed = _positions(counts[..., None] - 1, window) >= 0
+  allowed &= ~_seen_in_earlier_round(cache, seen, buckets, counts)
+  seen, allowed = (
+    x.reshape(batch, heads, rounds * window) for x in (seen, allowed)
+  )
+  take = lambda x: jnp.take_along_axis(x, seen[..., None], axis=2)
+  keys, values = take(cache.keys), take(cache.values)
+  out = _attend(q, v, keys, values, allowed)
+  cache = LSHCache(
+    keys=_put(cache.keys, normalised_keys(q), t, 2),
+    values=_put(cache.values, v, t, 2),
+    buckets=_put(cache.buckets, buckets[..., None], t, 3),
+    numbers=_put(cache.numbers, counts[..., None], t, 3),
+    counts=cache.counts.at[b, h, r, buckets].add(1),
+    members=cache.members.at[b, h, r, buckets, counts % window].set(t),
+    length=t + 1,
+  )
+  return jnp.where(t < size, out, jnp.nan), cache
+
+
+def _seen_in_earlier_round(cache, seen, buckets, counts):
+  """Whether a round before admits the same token: each counts once."""
+  window = cache.members.shape[-1]
+  rounds = buckets.shape[2]
+  result = [jnp.zeros_like(seen[:, :, 0], bool)]
+  for r in range(1, rounds):
+    earlier = jnp.zeros_like(result[0])
+    for s in range(r):
+      of_seen = lambda x, s=s, r=r: jnp.take_along_axis(
+        x[:, :, s], seen[:, :, r], axis=-1
+      )
+      earlier |= (of_seen(cache.buckets) == buckets[:, :, s, None]) & (
+        of_seen(cache.numbers) >= counts[:, :, s, None] - window
+      )
+    result.append(earlier)
+  return jnp.stack(result, axis=2)
+
+
+def _attend(q, v, keys, values, allowed):
+  """Softmax attention of one query; its own value where nothing is allowed.
+
+  Args:
+    q: [batch, heads, 1, d_qk].
+    v: [batch, heads, 1, d_v].
+    keys: [batch, heads, n, d_qk].
+    values: [batch, heads, n, d_v].
+    allowed: bool, [n] or [batch, heads, n].
+
+  Returns:
+    [batch, heads, 1, d_v], dtype of v.
+  """
+  scores = jnp.einsum(
+    'bhd,bhnd->bhn', q[:, :, 0], keys, preferred_element_type=jnp.float32
+  )
+  scores = jnp.where(allowed, scores, -jnp.inf)
+  top = jnp.maximum(jnp.max(scores, axis=-1, keepdims=True), -1e30)
+  weights = jnp.exp(scores - top)
+  total = jnp.sum(weights, axis=-1)[..., None]
+  out = jnp.einsum(
+    'bhn,bhnd->bhd',
+    weights.astype(v.dtype),
+    values,
+    preferred_element_type=jnp.float32,
+  )
+  some = total > 0
+  out = jnp.where(some, out / jnp.where(some, total, 1), v[:, :, 0])
+  return out.astype(v.dtype)[:, :, None]
+
+
+def _scaled(q, shared):
+  return q if shared else q * jnp.asarray(q.shape[-1] ** -0.5, q.dtype)
+
+
+def _positions(last, size):
+  """The position p <= last, p % size == place, that each place holds last."""
+  return last - (last - jnp.arange(size, dtype=jnp.int32)) % size
+
+
+def _leading(batch, heads, rounds):
+  """Indices of the first three axes, for one more axis after them."""
+  return (
+    jnp.arange(batch)[:, None, None, None],
+    jnp.arange(heads)[:, None, None],
+    jnp.arange(rounds)[:, None],
+  )
+
+
+def _grow(x, size, axis):
+  widths = [(0, 0)] * x.ndim
+  widths[axis] = (0, size - x.shape[axis])
+  return jnp.pad(x, widths)
+
+
+def _put(x, row, index, axis):
+  return jax.lax.dynamic_update_slice_in_dim(
+    x, row.astype(x.dtype), index, axis
+  )
