@@ -5,8 +5,9 @@ import pathlib
 
 import numpy as np
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core import read_only_builder
 
-from trax_reformer_ext.data.builders import BUILDERS, base
+from trax_reformer_ext.data.builders import BUILDERS, base, folders
 from trax_reformer_ext.data.records import find_info
 from trax_reformer_ext.data.tokens import HELD_OUT
 from trax_reformer_ext.errors import ReformerError
@@ -123,22 +124,34 @@ def find_builder(dataset_name, data_dir, source=None):
     ReformerError: it is not there; the message says how to prepare it.
   """
   data_dir = pathlib.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
-  command = f'trax-reformer prepare {dataset_name} --data_dir={data_dir}'
-  if dataset_name in BUILDERS:
-    if source:
-      source = str(pathlib.Path(source).expanduser().resolve())
-    command += f' --source={source or "FILE"} --target=FILE'
-    wanted = {'source': source} if source else {}
-    folder = find_info(dataset_name, data_dir, wanted, command).data_dir
-  else:
-    folder = tfds.core.load.find_builder_dir(
+  own = BUILDERS.get(dataset_name)
+  if own and issubclass(own, base.SequenceBuilder):
+    raise ReformerError(
+      f'translation_inputs.dataset_name is {dataset_name!r}: give translation, '
+      'or a data set of TFDS with pairs of texts, such as wmt14_translate/de-en'
+    )
+  if own:
+    wanted = {'source': folders.absolute(source)} if source else {}
+    files = {'source': 'FILE', 'target': 'FILE', **wanted}
+    command = prepare_command(dataset_name, data_dir, files)
+    info = find_info(dataset_name, data_dir, wanted, command)
+    return tfds.builder_from_directory(info.data_dir)
+  try:
+    return read_only_builder.builder_from_files(
       dataset_name, data_dir=str(data_dir)
     )
-  if folder is None:
+  except tfds.core.DatasetNotFoundError as e:
     raise ReformerError(
-      f'{dataset_name} is not prepared in {data_dir}: run {command}'
-    )
-  return tfds.builder_from_directory(folder)
+      f'{dataset_name} is not prepared in {data_dir}: run '
+      f'{prepare_command(dataset_name, data_dir, {})}'
+    ) from e
+
+
+def prepare_command(dataset_name, data_dir, parameters):
+  """What prepares a data set, for a message to the user."""
+  flags = {'data_dir': data_dir, **parameters}
+  words = [f'--{name}={value}' for name, value in flags.items() if value]
+  return ' '.join(['trax-reformer prepare', dataset_name, *words])
 
 
 def description(info):

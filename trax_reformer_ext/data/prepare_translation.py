@@ -33,9 +33,11 @@ def tfds_builder(name, data_dir, parameters):
         'it out'
       )
   try:
-    builder = tfds.builder(
-      name, data_dir=str(data_dir), file_format='array_record'
-    )
+    builder = tfds.builder(name, data_dir=str(data_dir))
+    if not pathlib.Path(builder.data_dir).exists():
+      builder = tfds.builder(
+        name, data_dir=str(data_dir), file_format='array_record'
+      )
   except tfds.core.DatasetNotFoundError as e:
     raise ReformerError(
       f'NAME is {name!r}: give one of {", ".join(sorted(BUILDERS))}, or a data '

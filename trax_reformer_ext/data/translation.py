@@ -12,8 +12,14 @@ from trax.data import inputs as trax_inputs
 from trax_reformer_ext.data import streams
 from trax_reformer_ext.data.buckets import Buckets
 from trax_reformer_ext.data.inputs import SeekableBatches, check_sizes
-from trax_reformer_ext.data.pairs import description, find_builder, open_pairs
+from trax_reformer_ext.data.pairs import (
+  description,
+  find_builder,
+  open_pairs,
+  prepare_command,
+)
 from trax_reformer_ext.data.prepared_vocabulary import find_vocabulary
+from trax_reformer_ext.data.vocabulary import END
 from trax_reformer_ext.errors import ReformerError
 
 _TOO_LONG = ('cut', 'stop')
@@ -59,8 +65,8 @@ def translation_inputs(
       batch_tokens.
     bucket_lengths: ints, lengths to pad to; max_length is always the last one.
     max_length: int, tokens of a sentence, with the end.
-    too_long: 'cut' longer sentences (their end is lost with the rest), or
-      'stop' with an error that names the first one.
+    too_long: 'cut' longer sentences (a source still ends in 1, a target is
+      not over and doesn't), or 'stop' with an error that names the first pair.
     seed: int, of the order.
     path: str, the source file that 'translation' was prepared from; None for
       the only one.
@@ -236,8 +242,10 @@ class TranslationInputs(trax_inputs.Inputs):
     sentences = itertools.chain.from_iterable(self.splits[split].read(numbers))
     ids = np.zeros((rows, 2, length), np.int32)
     for i, sentence in enumerate(self.vocabulary.encode(sentences)):
-      sentence = sentence[:length]
-      ids[i // 2, i % 2, : len(sentence)] = sentence
+      row, side = divmod(i, 2)
+      ids[row, side, : len(sentence)] = sentence[:length]
+      if len(sentence) > length and side == 0:
+        ids[row, side, -1] = END
     source, target = ids[:, 0].copy(), ids[:, 1].copy()
     return source, target, (target != 0).astype(np.float32)
 
@@ -254,10 +262,9 @@ def _load(dataset_name, data_dir, path, vocabulary, source, target):
   """Opens the data: (splits, lengths by split, Vocabulary)."""
   builder = find_builder(dataset_name, data_dir, path)
   folder = pathlib.Path(builder.data_dir)
+  parameters = (builder.info.metadata or {}).get('parameters', {})
   prepared = find_vocabulary(
-    folder,
-    vocabulary,
-    f'trax-reformer prepare {dataset_name} again, as before',
+    folder, vocabulary, prepare_command(dataset_name, data_dir, parameters)
   )
   known = prepared.languages
   for parameter, value in (('source', source), ('target', target)):

@@ -39,9 +39,10 @@ class Vocabulary:
       ReformerError: the file is missing or damaged, or its pad, end and unknown
         are not 0, 1 and 2.
     """
+    processor = spm.SentencePieceProcessor()
     try:
       with open(path, 'rb') as f:
-        processor = spm.SentencePieceProcessor(model_proto=f.read())
+        processor.LoadFromSerializedProto(f.read())
     except OSError as e:
       raise ReformerError(
         f'vocabulary {path} cannot be read ({e.strerror})'
@@ -144,4 +145,6 @@ def _explain(e, name, value):
       f'{name} is {value}, less than the sentences have characters: give at '
       f'least {characters[1]}, or a smaller character_coverage'
     )
+  if 'sentences_.empty()' in str(e) or 'all_chars_count' in str(e):
+    return f'{name} is {value}, but there are no sentences: give others'
   return f'{name} is {value}: sentencepiece failed ({" ".join(str(e).split())})'

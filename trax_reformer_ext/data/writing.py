@@ -89,7 +89,18 @@ def _download_and_prepare(builder, manual_dir):
     tfds.disable_progress_bar()
   # TFDS announces itself with escape sequences.
   with contextlib.redirect_stdout(io.StringIO()):
-    builder.download_and_prepare(download_config=config)
+    try:
+      builder.download_and_prepare(download_config=config)
+    except Exception as e:
+      # Whatever TFDS's own builders raise, but for errors of this disk.
+      own = isinstance(builder, base.OrderedBuilder)
+      if own or getattr(e, 'errno', None) or isinstance(e, tf.errors.OpError):
+        raise
+      raise ReformerError(
+        f'{builder.info.full_name} cannot be prepared by TFDS '
+        f'({type(e).__name__}: {str(e).splitlines()[0] if str(e) else ""}): '
+        'see whether its sources can be reached'
+      ) from e
 
 
 def _check_same_files(builder):
