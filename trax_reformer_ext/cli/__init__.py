@@ -26,7 +26,7 @@ def main(argv=None):
     arguments = _parser().parse_args(argv)
     arguments.run(arguments)
   except KeyboardInterrupt as e:
-    print(f'trax-reformer: {e or "stopped"}', file=sys.stderr)
+    print(f'trax-reformer: {str(e) or "stopped"}', file=sys.stderr)
     return 130
   except Exception as e:
     mistake = _mistake(e)

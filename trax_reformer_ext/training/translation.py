@@ -1,6 +1,7 @@
 """Translations of a run, and their BLEU."""
 
 import inspect
+import sys
 from typing import NamedTuple
 
 import numpy as np
@@ -91,7 +92,7 @@ def translate(lines, inputs, stored, folder, *, max_length=None, **options):
       lines,
       max_length=max_length,
       progress=bar.update,
-      warn=lambda message: bar.write(message, file=bar.fp),
+      warn=lambda message: bar.write(message, file=sys.stderr),
       **options,
     )
 
