@@ -131,7 +131,7 @@ def check_sizes(caller, host_id=0, n_hosts=1, prefetch=0, **sizes):
   Args:
     caller: str, name of the configurable.
     host_id: int in [0, n_hosts).
-    n_hosts: int, at least 1; divides sizes['batch_size'].
+    n_hosts: int, at least 1; divides sizes['batch_size'] where it is given.
     prefetch: int, at least 0.
     **sizes: ints of at least 1.
 
@@ -147,7 +147,7 @@ def check_sizes(caller, host_id=0, n_hosts=1, prefetch=0, **sizes):
       f'{caller}.host_id is {host_id}, with n_hosts {n_hosts}: give an int in '
       f'[0, {n_hosts})'
     )
-  if sizes['batch_size'] % n_hosts:
+  if sizes.get('batch_size', 0) % n_hosts:
     raise ReformerError(
       f'{caller}.batch_size is {sizes["batch_size"]}, over n_hosts {n_hosts}: '
       f'give a multiple of {n_hosts}'

@@ -114,7 +114,6 @@ def _rows(batch_tokens, length, n_hosts):
   check_sizes(
     'text_inputs',
     length=length,
-    batch_size=n_hosts,
     batch_tokens=batch_tokens,
     n_hosts=n_hosts,
   )

@@ -89,10 +89,13 @@ def translation_inputs(
   hosts = dict(host_id=host_id, n_hosts=n_hosts, prefetch=prefetch)
   if eval_batch_tokens is None:
     eval_batch_tokens = batch_tokens
+  if not isinstance(bucket_lengths, (list, tuple)):
+    raise ReformerError(
+      f'{name}.bucket_lengths is {bucket_lengths!r}: give a list of ints'
+    )
   buckets = {f'bucket_lengths[{i}]': n for i, n in enumerate(bucket_lengths)}
   check_sizes(
     name,
-    batch_size=n_hosts,
     batch_tokens=batch_tokens,
     eval_batch_tokens=eval_batch_tokens,
     max_length=max_length,
@@ -128,6 +131,7 @@ class TranslationInputs(trax_inputs.Inputs):
     splits: dict from 'train', 'validation' and 'test' to Pairs.
     vocabulary: Vocabulary of both languages.
     max_length: int, tokens in the longest sentence that is not cut.
+    batches_per_epoch: int, training batches that have every pair.
   """
 
   def __init__(
@@ -171,6 +175,7 @@ class TranslationInputs(trax_inputs.Inputs):
       bucket_lengths,
       [n * n_hosts for n in host_rows],
     )
+    self.batches_per_epoch = training.n_batches
     self._train = lambda first: streams.prefetch(
       self._shuffled('train', training, seed, first, host_id, n_hosts), prefetch
     )

@@ -36,11 +36,6 @@ def write(builder, manual_dir):
       _check_same_files(builder)
     return True
   with alone(folder):
-    if folder.exists():
-      raise ReformerError(
-        f'{folder} was prepared by another process meanwhile: nothing is '
-        'left to do'
-      )
     _download_and_prepare(builder, manual_dir)
   return False
 
@@ -63,6 +58,11 @@ def alone(folder):
       ) from e
     for left in folder.parent.glob(f'incomplete.*_{folder.name}'):
       shutil.rmtree(left)
+    if folder.exists():
+      raise ReformerError(
+        f'{folder} was prepared by another process meanwhile: nothing is '
+        'left to do'
+      )
     yield
 
 
