@@ -319,7 +319,7 @@ MISTAKES = {
   ),
   'max_len': (
     [*TINY, *bind(f'{MODEL}.pos_axial_shape = ()', f'{MODEL}.max_len = 60')],
-    'ReformerLM.max_len is 60, but the input has 64 positions',
+    'max_len is 60, but the input has 64 positions',
   ),
   'vocabulary': (
     [*TINY, *bind(f'{MODEL}.vocab_size = 100')],
@@ -327,7 +327,7 @@ MISTAKES = {
   ),
   'model': (
     [*TINY, '--model=ReformerXL'],
-    "--model is 'ReformerXL': give ReformerLM of this package",
+    "--model is 'ReformerXL': give Reformer, ReformerLM of this package",
   ),
 }
 
