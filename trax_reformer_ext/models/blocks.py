@@ -26,6 +26,7 @@ class Block(NamedTuple):
   """What the blocks of one stack have in common.
 
   Attributes:
+    model: str, name of the model.
     d_model: int, depth of each half of the two-part features.
     d_ff: int, depth of the feed-forward layer.
     d_qk: int, depth of queries and keys.
@@ -42,6 +43,7 @@ class Block(NamedTuple):
     options: dict, further arguments for attention types that take them.
   """
 
+  model: str
   d_model: int
   d_ff: int
   d_qk: int
@@ -223,8 +225,8 @@ def _self_attention(attention_type, block, causal, masked):
   if _module(attention_type).startswith('trax.'):
     if name in _STATEFUL_TRAX_ATTENTION:
       raise ReformerError(
-        f'attention_type is trax.layers.{name}, which keeps buckets in its '
-        'state: use trax_reformer_ext.LSHSelfAttention'
+        f'{block.model}.attention_type is trax.layers.{name}, which keeps '
+        'buckets in its state: use trax_reformer_ext.LSHSelfAttention'
       )
   parameters = _parameters(attention_type)
   if 'd_qk' not in parameters:

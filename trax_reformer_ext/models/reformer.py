@@ -1,7 +1,6 @@
 """The Reformer: a reversible encoder and decoder."""
 
 import gin
-import jax.numpy as jnp
 from trax import layers as tl
 from trax.layers import base
 
@@ -189,6 +188,7 @@ def Reformer(
     pos_max_offset_to_add=0,
   )
   block = Block(
+    model=model,
     d_model=d_model,
     d_ff=d_ff,
     d_qk=d_model // n_heads,
@@ -248,7 +248,7 @@ def Reformer(
   if masked:
     bring_target = [
       tl.Select([2, 0, 1, 2]),
-      tl.Parallel([], [], [], _started()),
+      tl.Parallel([], [], [], _is_token()),
     ]
   body = tl.Serial(  # source target
     tl.Branch([], _is_token()),  # source mask target
@@ -285,12 +285,3 @@ def _average():
 
 def _is_token():
   return base.Fn('IsToken', lambda ids: ids != 0)
-
-
-def _started():
-  """Positions of a shifted target: the start and those after a token."""
-
-  def mask(ids):
-    return jnp.pad(ids != 0, ((0, 0), (1, 0)), constant_values=True)[:, :-1]
-
-  return base.Fn('Started', mask)

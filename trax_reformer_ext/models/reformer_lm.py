@@ -160,6 +160,7 @@ def ReformerLM(
     ),
   )
   block = Block(
+    model=model,
     d_model=d_model,
     d_ff=d_ff,
     d_qk=d_attention_key,
