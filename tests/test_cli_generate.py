@@ -48,6 +48,41 @@ def test_train_reports_translations(tmp_path, capsys):
   assert (tmp_path / 'run' / 'learning_curve.png').is_file()
 
 
+@pytest.mark.parametrize(
+  'name',
+  [
+    'reformer_multi30k',
+    pytest.param('reformer_multi30k_lsh', marks=pytest.mark.slow),
+    pytest.param('reversible_transformer_wmt_ende', marks=pytest.mark.slow),
+    pytest.param('reversible_transformer_wmt_ende_big', marks=pytest.mark.slow),
+    pytest.param('reformer_wmt_ende', marks=pytest.mark.slow),
+    pytest.param('reformer_wmt_ende_big', marks=pytest.mark.slow),
+  ],
+)
+def test_configs_run_small(name, tmp_path, capsys):
+  data_dir = translation_run.prepare(tmp_path)
+  code, out, _ = call(
+    capsys,
+    'train',
+    f'--config_file=gin_configs/{name}.gin',
+    '--config_file=gin_configs/tiny.gin',
+    f'--data_dir={data_dir}',
+    f'--output_dir={tmp_path / "run"}',
+    *bind(
+      "trax_reformer_ext.translation_inputs.dataset_name = 'translation'",
+      'trax_reformer_ext.translation_inputs.source_language = None',
+      'trax_reformer_ext.translation_inputs.target_language = None',
+      'trax_reformer_ext.Reformer.input_vocab_size = 24',
+    ),
+  )
+  assert code == 0
+  assert 'Translations of the first 4 held-out sentences:' in out
+  arguments = f'--output_dir={tmp_path / "run"}', f'--data_dir={data_dir}'
+  code, out, _ = call(capsys, 'evaluate', *arguments, '--split=test')
+  assert code == 0
+  assert re.search(r'BLEU', out)
+
+
 def test_generate_translates_line_by_line(trained, tmp_path, capsys):
   lines = ['a b c', '', 'h', '  ', 'd e']
   (tmp_path / 'in').write_bytes('\r\n'.join(lines).encode())

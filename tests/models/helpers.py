@@ -12,9 +12,10 @@ def init(model, shape, seed=0):
   return jax.jit(lambda: model.init(tokens, rng=rng))()
 
 
-def shapes_of(model, shape):
+def shapes_of(model, *shapes):
   """Shapes of the weights and state, without computing them."""
-  tokens = ShapeDtype(shape, np.int32)
+  tokens = tuple(ShapeDtype(shape, np.int32) for shape in shapes)
+  tokens = tokens if len(tokens) > 1 else tokens[0]
   return jax.eval_shape(lambda: model.init(tokens))
 
 

@@ -11,6 +11,7 @@ from tests.models.helpers import shapes_of
 from trax_reformer_ext import (
   ChunkedCrossEntropyLoss,
   LSHSelfAttention,
+  Reformer,
   ReformerLM,
   SelfAttention,
 )
@@ -35,20 +36,22 @@ SIZES = dict(
 )
 
 
-def memory(model, loss, compiler_options=None):
+def memory(model, loss, compiler_options=None, lengths=(LENGTH,)):
   """Bytes of temporary memory of the loss gradient, and of the weights."""
-  shape = (1, LENGTH)
-  weights, state = shapes_of(model, shape)
+  weights, state = shapes_of(model, *((1, length) for length in lengths))
   loss = loss()
 
   def compute(weights, state, tokens, targets):
     rng = jax.random.PRNGKey(0)
-    out, _ = model.pure_fn(tokens, weights, state, rng)
+    inputs = tokens if model.n_in > 1 else tokens[0]
+    out, _ = model.pure_fn(inputs, weights, state, rng)
     out = out if isinstance(out, (tuple, list)) else (out,)
-    return loss.pure_fn((*out, tokens, targets), (), (), rng)[0]
+    # A language model is its own target, which it does not return.
+    ids = () if model.n_in > 1 else tokens
+    return loss.pure_fn((*out, *ids, targets), (), (), rng)[0]
 
-  tokens = jax.ShapeDtypeStruct(shape, np.int32)
-  targets = jax.ShapeDtypeStruct(shape, np.float32)
+  tokens = tuple(jax.ShapeDtypeStruct((1, n), np.int32) for n in lengths)
+  targets = jax.ShapeDtypeStruct((1, lengths[-1]), np.float32)
   lowered = jax.jit(jax.grad(compute)).lower(weights, state, tokens, targets)
   compiled = lowered.compile(compiler_options)
   size = sum(w.size * w.dtype.itemsize for w in jax.tree.leaves(weights))
@@ -91,3 +94,36 @@ def test_memory_does_not_grow_with_depth():
   allowed = 1.1 * shallow + 2 * (large - small) + buckets
   assert deep <= allowed, f'{mib(deep)} exceeds {mib(allowed)}'
   assert deep_trax - shallow_trax > 3 * (deep - shallow)
+
+
+def test_memory_of_a_long_source_does_not_grow_with_depth():
+  n_source, n_target = 16384, 4096
+
+  def reformer(n_layers):
+    return Reformer(
+      input_vocab_size=258,
+      d_model=128,
+      d_ff=256,
+      n_heads=N_HEADS,
+      n_encoder_layers=n_layers,
+      n_decoder_layers=n_layers,
+      dropout=0.0,
+      max_len=n_source,
+      ff_chunk_size=512,
+      loss_chunk_size=128,
+      encoder_attention_type=functools.partial(LSHSelfAttention, **LSH),
+    )
+
+  (shallow, small), (deep, large) = (
+    memory(
+      reformer(n), ChunkedCrossEntropyLoss, OPTIMISED, (n_source, n_target)
+    )
+    for n in (1, 4)
+  )
+  mib = lambda n: f'{n / 2**20:.1f} MiB'
+  print(f'1 and 4 layers: {mib(shallow)} and {mib(deep)}')
+  buckets = 3 * N_HASHES * N_HEADS * n_source
+  allowed = 1.1 * shallow + 2 * (large - small) + buckets
+  assert deep <= allowed, f'{mib(deep)} exceeds {mib(allowed)}'
+  # No scores of all queries at once: heads x target x source, float32.
+  assert shallow < N_HEADS * n_target * n_source * 4

@@ -164,11 +164,12 @@ def measure(model, batches, label=None):
   Raises:
     ReformerError: no position has a weight.
   """
-  metrics = Metrics(chunked=is_chunked(model))
   rng = jax.random.PRNGKey(0)
 
   @jax.jit
   def sums(weights, state, batch):
+    # Made anew for each shape: layers keep random keys of the trace.
+    metrics = Metrics(chunked=is_chunked(model))
     n_in = model.n_in
     inputs = batch[0] if n_in == 1 else batch[:n_in]
     outputs, _ = model.pure_fn(inputs, weights, state, rng)
