@@ -27,34 +27,49 @@ def make_case(seed, shared_qk):
   return normal(6), k, normal(5), jnp.asarray(buckets, jnp.uint8)
 
 
-def continue_from(n_prompt, start, step, arrays):
-  """Outputs after the prompt, one cached step after another."""
-  at = lambda part: (
-    [None if x is None else x[..., part, :] for x in arrays[:-1]]
-    + [arrays[-1][..., part]]
-  )
-  cache = start(*at(slice(0, n_prompt)))
+def assert_goes_on(n_prompt, start, step, arrays, expected):
+  """Compares one cached step after another with the whole sequence's.
+
+  The second example has a longer prompt than the first; the first's is padded
+  with the tokens that come next, which must not be seen.
+  """
+  longer = min(n_prompt + 3, LENGTH - 1)
+  lengths = jnp.asarray([n_prompt, longer], jnp.int32)
+
+  def at(part):
+    *vectors, buckets = arrays
+    take = lambda x: None if x is None else x[..., part, :]
+    return [*map(take, vectors), buckets[..., part]]
+
+  cache = start(*at(slice(0, longer)), lengths)
   step = jax.jit(step)
-  outs = []
-  for i in range(n_prompt, LENGTH):
-    out, cache = step(*at(slice(i, i + 1)), cache)
-    outs.append(out)
-  assert int(cache.length) == LENGTH
-  return jnp.concatenate(outs, axis=2)
+  for i in range(LENGTH - longer):
+    rows = [at(slice(n + i, n + i + 1)) for n in (n_prompt, longer)]
+    token = [
+      None if x is None else jnp.stack([x[0], y[1]])
+      for x, y in zip(*rows, strict=True)
+    ]
+    out, cache = step(*token, cache)
+    for example, n in enumerate((n_prompt, longer)):
+      np.testing.assert_allclose(
+        out[example], expected[example, :, n + i : n + i + 1], atol=2e-6
+      )
+  assert cache.lengths.tolist() == [LENGTH - longer + n_prompt, LENGTH]
 
 
 @pytest.mark.parametrize('shared_qk', [False, True])
 @pytest.mark.parametrize('n_prompt', [1, 2, 7, 25])
 def test_full(shared_qk, n_prompt):
   q, k, v, buckets = make_case(0, shared_qk)
-  expected = full_attention(q, k, v, causal=True)[:, :, n_prompt:]
-  actual = continue_from(
+  assert_goes_on(
     n_prompt,
-    lambda q, k, v, _: cached.start_full(q, k, v, LENGTH + 3),
+    lambda q, k, v, _, lengths: cached.start_full(
+      q, k, v, lengths, size=LENGTH + 3
+    ),
     lambda q, k, v, _, cache: cached.step_full(q, k, v, cache),
     (q, k, v, buckets),
+    full_attention(q, k, v, causal=True),
   )
-  np.testing.assert_allclose(actual, expected, atol=2e-6)
 
 
 @pytest.mark.parametrize('shared_qk', [False, True])
@@ -63,14 +78,13 @@ def test_full(shared_qk, n_prompt):
 def test_local_beyond_the_end_of_the_ring(shared_qk, n_before, n_prompt):
   q, k, v, buckets = make_case(1, shared_qk)
   look = dict(chunk_len=4, n_chunks_before=n_before)
-  expected = local_attention(q, k, v, causal=True, wrap=False, **look)
-  actual = continue_from(
+  assert_goes_on(
     n_prompt,
-    lambda q, k, v, _: cached.start_local(q, k, v, **look),
+    lambda q, k, v, _, lengths: cached.start_local(q, k, v, lengths, **look),
     lambda q, k, v, _, cache: cached.step_local(q, k, v, cache, **look),
     (q, k, v, buckets),
+    local_attention(q, k, v, causal=True, wrap=False, **look),
   )
-  np.testing.assert_allclose(actual, expected[:, :, n_prompt:], atol=2e-6)
 
 
 @settings(max_examples=12, deadline=None)
@@ -99,18 +113,18 @@ def test_lsh_equals_the_strictly_causal_pass(
     window=n_before * chunk_len,
     size=LENGTH,
   )
-  actual = continue_from(n_prompt, start, cached.step_lsh, (q, v, buckets))
-  np.testing.assert_allclose(actual, expected[:, :, n_prompt:], atol=2e-6)
+  assert_goes_on(n_prompt, start, cached.step_lsh, (q, v, buckets), expected)
 
 
 def test_beyond_the_size_of_the_cache_the_result_is_nan():
   q, k, v, buckets = make_case(2, False)
   one = lambda x: x[..., :1, :]
-  cache = cached.start_full(q, k, v, LENGTH)
+  lengths = jnp.full(2, LENGTH, jnp.int32)
+  cache = cached.start_full(q, k, v, lengths, size=LENGTH)
   out, _ = cached.step_full(one(q), one(k), one(v), cache)
   assert np.isnan(out).all()
   cache = cached.start_lsh(
-    q, v, buckets, n_buckets=N_BUCKETS, window=4, size=LENGTH
+    q, v, buckets, lengths, n_buckets=N_BUCKETS, window=4, size=LENGTH
   )
   out, _ = cached.step_lsh(one(q), one(v), buckets[..., :1], cache)
   assert np.isnan(out).all()

@@ -19,6 +19,7 @@ from trax_reformer_ext.layers.position import (
   AxialPositionalEncoding,
   PositionalEncoding,
 )
+from trax_reformer_ext.layers.prompt import Prompt, with_prompt_lengths
 from trax_reformer_ext.layers.reversible import (
   ReversibleHalfResidual,
   ReversibleSerial,
@@ -39,10 +40,12 @@ __all__ = [
   'OncePerSource',
   'PerSource',
   'PositionalEncoding',
+  'Prompt',
   'ReversibleHalfResidual',
   'ReversibleSerial',
   'ReversibleSwap',
   'SelfAttention',
   'SlicedLogits',
   'drop_buckets',
+  'with_prompt_lengths',
 ]

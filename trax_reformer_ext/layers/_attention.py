@@ -9,6 +9,7 @@ from trax_reformer_ext.layers._common import (
   check_mode,
   dropout_by_feature,
 )
+from trax_reformer_ext.layers.prompt import Prompt
 from trax_reformer_ext.ops.linear import linear
 
 
@@ -16,11 +17,11 @@ class Attention(base.Layer):
   """Projections to heads, attention, projection back.
 
   A subclass defines _depths() and _attend(heads, mask, attend_rng, hash_rng,
-  saved) -> (out, saved); and for mode 'predict' _start(heads, saved) -> cache
-  and _step(heads, cache) -> (out, cache).
+  saved) -> (out, saved); and for mode 'predict' _start(heads, saved, lengths)
+  -> cache and _step(heads, cache) -> (out, cache).
 
-  In mode 'predict' the state is empty before the first call, which takes a
-  prompt [batch, length, d_model]; then it is the cache of all tokens so far,
+  In mode 'predict' the state is a Prompt before the first call, which takes
+  prompts [batch, length, d_model]; then it is the cache of all tokens so far,
   to which every call adds its own.
   """
 
@@ -99,6 +100,8 @@ class Attention(base.Layer):
     )
     w_o = _head_weights(rngs[-1], self._n_heads, d_model, self._d_v)
     self.weights = inward + (jnp.swapaxes(w_o, 1, 2),)
+    if self._predict:
+      self.state = Prompt()
 
   def forward(self, inputs):
     if self._predict:
@@ -129,9 +132,11 @@ class Attention(base.Layer):
   def _forward_cached(self, x):
     """Attends from x [batch, length, d_model] to the tokens so far and x."""
     heads = self._heads(x, self.weights)
-    if not self.state:
-      out, saved = self._attend(heads, None, None, None, None)
-      self.state = self._start(heads, saved)
+    if isinstance(self.state, Prompt):
+      lengths = self.state.of(x)
+      mask = jnp.arange(x.shape[1], dtype=jnp.int32) < lengths[:, None]
+      out, saved = self._attend(heads, mask, None, None, None)
+      self.state = self._start(heads, saved, lengths)
     elif x.shape[1] == 1:
       out, self.state = self._step(heads, self.state)
     else:

@@ -122,13 +122,13 @@ class SelfAttention(Attention):
     )
     return out, ()
 
-  def _start(self, heads, saved):
+  def _start(self, heads, saved, lengths):
     q, k, v = self._q_k_v(heads)
     window = self._window()
     if window:
-      return cached_attention.start_local(q, k, v, **window)
+      return cached_attention.start_local(q, k, v, lengths, **window)
     size = cache_size(q, self._predict_mem_len)
-    return cached_attention.start_full(q, k, v, size)
+    return cached_attention.start_full(q, k, v, lengths, size=size)
 
   def _step(self, heads, cache):
     q, k, v = self._q_k_v(heads)

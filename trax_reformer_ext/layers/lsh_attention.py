@@ -186,15 +186,15 @@ class LSHSelfAttention(Attention):
     )
     return out, buckets.astype(_smallest_int(total))
 
-  def _start(self, heads, saved):
+  def _start(self, heads, saved, lengths):
     q, v = heads
     size = cache_size(q, self._predict_mem_len)
     if self._is_exact(q):
-      return cached_attention.start_full(q, None, v, size)
+      return cached_attention.start_full(q, None, v, lengths, size=size)
     window = max(1, self._rounds['n_chunks_before']) * self._rounds['chunk_len']
     n_buckets = hashing.total_buckets(self._n_buckets_for(q))
     return cached_attention.start_lsh(
-      q, v, saved, n_buckets=n_buckets, window=window, size=size
+      q, v, saved, lengths, n_buckets=n_buckets, window=window, size=size
     )
 
   def _step(self, heads, cache):

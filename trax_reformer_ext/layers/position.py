@@ -9,6 +9,7 @@ from trax import layers as tl
 from trax.layers import base
 
 from trax_reformer_ext.layers._common import check, check_mode, configurable
+from trax_reformer_ext.layers.prompt import Prompt
 
 # So that a config can set AxialPositionalEncoding.kernel_initializer.
 RandomNormalInitializer = gin.external_configurable(
@@ -17,9 +18,21 @@ RandomNormalInitializer = gin.external_configurable(
 
 
 class PositionalEncoding(tl.PositionalEncoding):
-  """trax.layers.PositionalEncoding that refuses inputs longer than max_len."""
+  """trax.layers.PositionalEncoding that refuses inputs longer than max_len.
+
+  In mode 'predict' the state counts the positions of every example.
+  """
+
+  def init_weights_and_state(self, input_signature):
+    super().init_weights_and_state(input_signature)
+    if self._mode == 'predict':
+      self.state = Prompt()
 
   def forward(self, inputs):
+    if self._mode == 'predict':
+      table = self.weights.reshape(self._max_len, -1)
+      positions, self.state = _next_positions(self.state, inputs)
+      return inputs + jnp.take(table, positions, axis=0, mode='fill')
     length = inputs.shape[1]
     check(
       length <= self._max_len,
@@ -99,7 +112,7 @@ class AxialPositionalEncoding(base.Layer):
       weights.append(self._initializer((1, *shape, depth), rng))
     self.weights = tuple(weights)
     if self._predict:
-      self.state = jnp.zeros((), jnp.int32)
+      self.state = Prompt()
 
   def forward(self, x):
     length = x.shape[1]
@@ -111,8 +124,8 @@ class AxialPositionalEncoding(base.Layer):
       f'positions, but the input has {length}: raise it or shorten the input',
     )
     if self._predict:
-      encoding = self._encoding_at(self.state + jnp.arange(length))
-      self.state = self.state + length
+      positions, self.state = _next_positions(self.state, x)
+      encoding = self._encoding_at(positions)
       return x + encoding.astype(x.dtype)
     n_rows = -(-length // row)
     parts = [self.weights[0][:, :n_rows], *self.weights[1:]]
@@ -130,7 +143,7 @@ class AxialPositionalEncoding(base.Layer):
     return x + encoding[:, :length].astype(x.dtype)
 
   def _encoding_at(self, positions):
-    """[n] -> [n, d_model]; NaN beyond the longest input."""
+    """[batch, n] -> [batch, n, d_model]; NaN beyond the longest input."""
     parts, stride = [], math.prod(self._shape)
     for axis, (weights, n) in enumerate(
       zip(self.weights, self._shape, strict=True)
@@ -141,3 +154,16 @@ class AxialPositionalEncoding(base.Layer):
       table = weights.reshape(n, -1)
       parts.append(jnp.take(table, index, axis=0, mode='fill'))
     return jnp.concatenate(parts, axis=-1)
+
+
+def _next_positions(state, x):
+  """Positions [batch, length] of x [batch, length, d], and the next state.
+
+  Args:
+    state: Prompt, or int32 [batch], positions before x.
+    x: float [batch, length, d].
+  """
+  n = jnp.arange(x.shape[1], dtype=jnp.int32)
+  if isinstance(state, Prompt):
+    return jnp.broadcast_to(n, x.shape[:2]), state.of(x)
+  return state[:, None] + n, state + x.shape[1]

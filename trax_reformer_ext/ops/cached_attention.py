@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from trax_reformer_ext.ops.chunked_attention import normalised_keys
 from trax_reformer_ext.ops.sorting import bucket_ends, sort_by_bucket
@@ -23,12 +22,12 @@ class KeysAndValues(NamedTuple):
   Attributes:
     keys: float [batch, heads, size, d_qk].
     values: float [batch, heads, size, d_v].
-    length: int32 [], tokens so far.
+    lengths: int32 [batch], tokens so far.
   """
 
   keys: jax.Array
   values: jax.Array
-  length: jax.Array
+  lengths: jax.Array
 
 
 class LSHCache(NamedTuple):
@@ -43,7 +42,7 @@ class LSHCache(NamedTuple):
     counts: int32 [batch, heads, rounds, n_buckets], members of each bucket.
     members: int32 [batch, heads, rounds, n_buckets, window], positions of the
       latest members: the n-th is at the place n % window.
-    length: int32 [], tokens so far.
+    lengths: int32 [batch], tokens so far.
   """
 
   keys: jax.Array
@@ -52,16 +51,17 @@ class LSHCache(NamedTuple):
   numbers: jax.Array
   counts: jax.Array
   members: jax.Array
-  length: jax.Array
+  lengths: jax.Array
 
 
-def start_full(q, k, v, size):
+def start_full(q, k, v, lengths, *, size):
   """Makes a cache of all tokens of a prompt.
 
   Args:
     q: float [batch, heads, length, d_qk].
     k: as q, or None for shared query-key attention.
     v: float [batch, heads, length, d_v].
+    lengths: int32 [batch], tokens of each prompt; the rest is padding.
     size: int, the longest sequence, at least length.
 
   Returns:
@@ -69,7 +69,7 @@ def start_full(q, k, v, size):
   """
   keys = normalised_keys(q) if k is None else k
   grow = lambda x: _grow(x, size, 2)
-  return KeysAndValues(grow(keys), grow(v), jnp.int32(q.shape[2]))
+  return KeysAndValues(grow(keys), grow(v), lengths)
 
 
 def step_full(q, k, v, cache):
@@ -86,7 +86,7 @@ def step_full(q, k, v, cache):
     (out [batch, heads, 1, d_v], KeysAndValues). NaN beyond the cache's size.
   """
   shared = k is None
-  t = cache.length
+  t = cache.lengths
   cache = KeysAndValues(
     _put(cache.keys, normalised_keys(q) if shared else k, t, 2),
     _put(cache.values, v, t, 2),
@@ -94,18 +94,20 @@ def step_full(q, k, v, cache):
   )
   size = cache.keys.shape[2]
   position = jnp.arange(size, dtype=jnp.int32)
-  allowed = position < t if shared else position <= t
+  seen = t[:, None] if shared else t[:, None] + 1
+  allowed = (position < seen)[:, None]
   out = _attend(_scaled(q, shared), v, cache.keys, cache.values, allowed)
-  return jnp.where(t < size, out, jnp.nan), cache
+  return _nan_beyond(size, t, out), cache
 
 
-def start_local(q, k, v, *, chunk_len, n_chunks_before):
+def start_local(q, k, v, lengths, *, chunk_len, n_chunks_before):
   """Makes a cache of the latest tokens of a prompt.
 
   Args:
     q: float [batch, heads, length, d_qk].
     k: as q, or None for shared query-key attention.
     v: float [batch, heads, length, d_v].
+    lengths: int32 [batch], tokens of each prompt; the rest is padding.
     chunk_len: int, tokens in a chunk.
     n_chunks_before: int, chunks before its own that a token sees.
 
@@ -113,14 +115,10 @@ def start_local(q, k, v, *, chunk_len, n_chunks_before):
     KeysAndValues.
   """
   keys = normalised_keys(q) if k is None else k
-  length = q.shape[2]
   size = (n_chunks_before + 1) * chunk_len
-  last = length - 1
-  position = last - (last - np.arange(size)) % size
-  take = lambda x: jnp.where(
-    position[:, None] >= 0, x[:, :, np.maximum(position, 0)], 0
-  )
-  return KeysAndValues(take(keys), take(v), jnp.int32(length))
+  position = jnp.maximum(_positions(lengths[:, None] - 1, size), 0)
+  take = lambda x: jnp.take_along_axis(x, position[:, None, :, None], axis=2)
+  return KeysAndValues(take(keys), take(v), lengths)
 
 
 def step_local(q, k, v, cache, *, chunk_len, n_chunks_before):
@@ -138,27 +136,30 @@ def step_local(q, k, v, cache, *, chunk_len, n_chunks_before):
     (out [batch, heads, 1, d_v], KeysAndValues).
   """
   shared = k is None
-  t = cache.length
+  t = cache.lengths
   size = cache.keys.shape[2]
   cache = KeysAndValues(
     _put(cache.keys, normalised_keys(q) if shared else k, t % size, 2),
     _put(cache.values, v, t % size, 2),
     t + 1,
   )
-  position = _positions(t, size)
-  first = jnp.maximum((t // chunk_len - n_chunks_before) * chunk_len, 0)
-  allowed = (position >= first) & (position < t if shared else position <= t)
+  last = t[:, None]
+  position = _positions(last, size)
+  first = jnp.maximum((last // chunk_len - n_chunks_before) * chunk_len, 0)
+  seen = position < last if shared else position <= last
+  allowed = ((position >= first) & seen)[:, None]
   out = _attend(_scaled(q, shared), v, cache.keys, cache.values, allowed)
   return out, cache
 
 
-def start_lsh(q, v, buckets, *, n_buckets, window, size):
+def start_lsh(q, v, buckets, lengths, *, n_buckets, window, size):
   """Makes an LSHCache of a prompt.
 
   Args:
     q: float [batch, heads, length, d_qk], shared queries and keys.
     v: float [batch, heads, length, d_v].
     buckets: int [batch, heads, rounds, length], in [0, n_buckets).
+    lengths: int32 [batch], tokens of each prompt; the rest is padding.
     n_buckets: int.
     window: int, how many members of its bucket a token sees.
     size: int, the longest sequence, at least length.
@@ -166,18 +167,20 @@ def start_lsh(q, v, buckets, *, n_buckets, window, size):
   Returns:
     LSHCache.
   """
-  buckets = buckets.astype(jnp.int32)
   batch, heads, rounds, length = buckets.shape
-  order, rank = sort_by_bucket(buckets, n_buckets)
+  position = jnp.arange(length, dtype=jnp.int32)
+  real = (position < lengths[:, None])[:, None, None]
+  # Padding has a bucket of its own, which is put nowhere below.
+  buckets = jnp.where(real, buckets.astype(jnp.int32), n_buckets)
+  order, rank = sort_by_bucket(buckets, n_buckets + 1)
   first, last = bucket_ends(buckets, order, rank)
   numbers = rank - first
   at = _leading(batch, heads, rounds)
   counts = jnp.zeros((batch, heads, rounds, n_buckets), jnp.int32)
-  counts = counts.at[*at, buckets].set(last - first)
+  counts = counts.at[*at, buckets].set(last - first, mode='drop')
   # Only the latest members are kept; the others are put nowhere.
   place = jnp.where(last - rank <= window, numbers % window, window)
   members = jnp.zeros(counts.shape + (window,), jnp.int32)
-  position = jnp.arange(length, dtype=jnp.int32)
   members = members.at[*at, buckets, place].set(position, mode='drop')
   grow = lambda x, axis: _grow(x, size, axis)
   return LSHCache(
@@ -187,7 +190,7 @@ def start_lsh(q, v, buckets, *, n_buckets, window, size):
     numbers=grow(numbers, 3),
     counts=counts,
     members=members,
-    length=jnp.int32(length),
+    lengths=lengths,
   )
 
 
@@ -203,7 +206,7 @@ def step_lsh(q, v, buckets, cache):
   Returns:
     (out [batch, heads, 1, d_v], LSHCache). NaN beyond the cache's size.
   """
-  t = cache.length
+  t = cache.lengths
   buckets = buckets.astype(jnp.int32)[..., 0]
   batch, heads, rounds = buckets.shape
   size, window = cache.keys.shape[2], cache.members.shape[-1]
@@ -224,10 +227,12 @@ def step_lsh(q, v, buckets, cache):
     buckets=_put(cache.buckets, buckets[..., None], t, 3),
     numbers=_put(cache.numbers, counts[..., None], t, 3),
     counts=cache.counts.at[b, h, r, buckets].add(1),
-    members=cache.members.at[b, h, r, buckets, counts % window].set(t),
-    length=t + 1,
+    members=cache.members.at[b, h, r, buckets, counts % window].set(
+      t[:, None, None]
+    ),
+    lengths=t + 1,
   )
-  return jnp.where(t < size, out, jnp.nan), cache
+  return _nan_beyond(size, t, out), cache
 
 
 def _seen_in_earlier_round(cache, seen, buckets, counts):
@@ -256,7 +261,7 @@ def _attend(q, v, keys, values, allowed):
     v: [batch, heads, 1, d_v].
     keys: [batch, heads, n, d_qk].
     values: [batch, heads, n, d_v].
-    allowed: bool, [n] or [batch, heads, n].
+    allowed: bool, [batch, 1 or heads, n].
 
   Returns:
     [batch, heads, 1, d_v], dtype of v.
@@ -304,6 +309,13 @@ def _grow(x, size, axis):
 
 
 def _put(x, row, index, axis):
-  return jax.lax.dynamic_update_slice_in_dim(
-    x, row.astype(x.dtype), index, axis
+  """Writes one place of an axis of x: index [batch], one for each example."""
+  put = lambda x, row, i: jax.lax.dynamic_update_slice_in_dim(
+    x, row.astype(x.dtype), i, axis - 1
   )
+  return jax.vmap(put)(x, row, index)
+
+
+def _nan_beyond(size, t, out):
+  """NaN where the position t [batch] has no place in the cache."""
+  return jnp.where((t < size)[:, None, None, None], out, jnp.nan)
