@@ -1,6 +1,7 @@
 """Sequences from trained models."""
 
 from trax_reformer_ext.decoding.beam_search import beam_search
+from trax_reformer_ext.decoding.generate import Generator
 from trax_reformer_ext.decoding.sample import sample
 from trax_reformer_ext.decoding.translate import (
   longest_sequence,
@@ -9,6 +10,7 @@ from trax_reformer_ext.decoding.translate import (
 )
 
 __all__ = [
+  'Generator',
   'beam_search',
   'longest_sequence',
   'sample',
