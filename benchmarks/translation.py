@@ -8,7 +8,7 @@ have no cached decoding that works; bits and BLEU are of the test split. Time
 and XLA's figure for temporary buffers are those of loss and gradient, compiled
 first and then run by turns.
 
-  trax-reformer prepare translation ...    # see gin_configs/reformer_multi30k.gin
+  trax-reformer prepare translation ...  # as in reformer_multi30k.gin
   python benchmarks/translation.py --data_dir=data --output_dir=runs/multi30k
 
 A model whose run in --output_dir is done is not trained again.
