@@ -9,6 +9,26 @@ import zlib
 from trax_reformer_ext.errors import ReformerError
 
 
+def read_bytes(path, flag):
+  """What a file holds.
+
+  Args:
+    path: str; NAME.gz is unpacked, '-' is stdin.
+    flag: str, the flag that names it.
+
+  Raises:
+    ReformerError: it can't be read.
+  """
+  try:
+    return _read(os.path.expanduser(path))
+  except (OSError, EOFError, zlib.error) as e:
+    reason = getattr(e, 'strerror', None) or str(e)
+    raise ReformerError(
+      f'{flag} is {path!r}, which cannot be read ({reason}): give a text file, '
+      'or one packed by gzip whose name ends in .gz'
+    ) from e
+
+
 def read_lines(path):
   """The lines of --input_file, without their ends.
 
@@ -21,14 +41,7 @@ def read_lines(path):
   Raises:
     ReformerError: it can't be read, or is not UTF-8.
   """
-  try:
-    content = _read(os.path.expanduser(path))
-  except (OSError, EOFError, zlib.error) as e:
-    reason = getattr(e, 'strerror', None) or str(e)
-    raise ReformerError(
-      f'--input_file is {path!r}, which cannot be read ({reason}): give a text '
-      'file, or one packed by gzip whose name ends in .gz'
-    ) from e
+  content = read_bytes(path, '--input_file')
   lines = content.split(b'\n')
   if not lines[-1]:
     lines.pop()

@@ -2,7 +2,6 @@
 
 from trax_reformer_ext.decoding.beam_search import beam_search
 from trax_reformer_ext.decoding.generate import Generator
-from trax_reformer_ext.decoding.sample import sample
 from trax_reformer_ext.decoding.translate import (
   longest_sequence,
   translate_lines,
@@ -13,7 +12,6 @@ __all__ = [
   'Generator',
   'beam_search',
   'longest_sequence',
-  'sample',
   'translate_lines',
   'translator',
 ]

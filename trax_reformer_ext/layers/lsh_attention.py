@@ -80,8 +80,8 @@ class LSHSelfAttention(Attention):
       predict_drop_len: accepted for Trax's configs, without effect.
       attention_dropout: float, rate for attention weights.
       output_dropout: float, rate for features of the output.
-      max_length_for_buckets: accepted for Trax's configs, without effect: no
-        buckets are kept in the state.
+      max_length_for_buckets: int, the length by which n_buckets=None is
+        resolved in mode 'predict'; None for predict_mem_len.
       bias: must be False.
       n_parallel_heads: accepted for Trax's configs, without effect: as many
         heads are computed together as fit the processor's caches.
@@ -105,7 +105,7 @@ class LSHSelfAttention(Attention):
     Raises:
       ReformerError: an argument that the layer can't do, by name.
     """
-    del share_qk, predict_drop_len, max_length_for_buckets
+    del share_qk, predict_drop_len
     del n_parallel_heads, use_python_loop, use_reference_code
     kind = 'LSHSelfAttention'
     check_chunks(kind, chunk_len, n_chunks_before, n_chunks_after)
@@ -125,6 +125,7 @@ class LSHSelfAttention(Attention):
     )
     check_predict(kind, mode, causal, masked, predict_mem_len)
     self._predict_mem_len = predict_mem_len
+    self._max_length_for_buckets = max_length_for_buckets or predict_mem_len
     self._n_hashes, self._n_buckets = n_hashes, n_buckets
     self._exact_attention_below = exact_attention_below
     self._hash_seed, self._hash_fn = hash_seed, hash_fn
@@ -205,8 +206,8 @@ class LSHSelfAttention(Attention):
     return cached_attention.step_lsh(q, v, buckets, cache)
 
   def _length(self, q):
-    """The length that decides: in 'predict' that of the longest sequence."""
-    return self._predict_mem_len if self._predict else q.shape[2]
+    """The length that decides: in 'predict' the same for every step."""
+    return self._max_length_for_buckets if self._predict else q.shape[2]
 
   def _is_exact(self, q):
     return self._length(q) < self._exact_attention_below

@@ -39,7 +39,9 @@ class Block(NamedTuple):
     ff_use_sru: int, or pair of ints: SRU layers beside the feed-forward.
     ff_chunk_size: int, positions in a slice of the feed-forward; 0 for all.
     mode: 'train', 'eval' or 'predict'.
-    predict_mem_len: int, the longest sequence in mode 'predict'.
+    longest: int, how many positions the model has.
+    predict_mem_len: int, the longest sequence in mode 'predict'; None for
+      longest.
     options: dict, further arguments for attention types that take them.
   """
 
@@ -55,7 +57,8 @@ class Block(NamedTuple):
   ff_use_sru: object
   ff_chunk_size: int
   mode: str
-  predict_mem_len: int
+  longest: int
+  predict_mem_len: int | None
   options: dict
 
 
@@ -239,7 +242,8 @@ def _self_attention(attention_type, block, causal, masked):
     )
   optional = dict(block.options)
   if block.mode == 'predict' and causal:
-    optional['predict_mem_len'] = block.predict_mem_len
+    optional['predict_mem_len'] = block.predict_mem_len or block.longest
+    optional['max_length_for_buckets'] = block.longest
   return attention_type(
     n_heads=block.n_heads,
     d_qk=block.d_qk,

@@ -172,8 +172,8 @@ def ReformerLM(
     ff_use_sru=ff_use_sru,
     ff_chunk_size=ff_chunk_size,
     mode=mode,
-    predict_mem_len=predict_mem_len
-    or longest_input(max_len, pos_type, pos_axial_shape),
+    longest=longest_input(max_len, pos_type, pos_axial_shape),
+    predict_mem_len=predict_mem_len,
     options=options,
   )
   blocks = [

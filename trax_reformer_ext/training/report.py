@@ -5,15 +5,14 @@ import math
 import os
 
 import gin
-import numpy as np
 from trax import layers as tl
 
 from trax_reformer_ext.data.entropy import entropies
 from trax_reformer_ext.data.text import TextInputs
-from trax_reformer_ext.data.tokens import decode, encode
-from trax_reformer_ext.decoding import sample
 from trax_reformer_ext.training import translation
+from trax_reformer_ext.training.continuation import continue_text
 from trax_reformer_ext.training.evaluate import eval_model, measure
+from trax_reformer_ext.training.predict import can_predict
 from trax_reformer_ext.visualize.learning_curve import draw_learning_curve
 
 
@@ -72,15 +71,22 @@ def report(
     levels = {'order-1 entropy': order_1, 'order-0 entropy': order_0}
     for name, value in levels.items():
       print(f'  {name}  {value:.3f} {unit}')
-    if sample_length:
-      prompt = encode(text[:prompt_length])
-      ids = sample(model, prompt, sample_length, temperature, sample_seed)
+    if sample_length and can_predict():
+      prompt = text[:prompt_length].tobytes()
+      pieces = continue_text(
+        _weights(loop),
+        loop.output_dir,
+        prompt,
+        sample_length,
+        temperature=temperature,
+        seed=sample_seed,
+      )
+      shown = prompt.decode('utf-8', errors='replace')[-32:]
       print(
         f'\nA sample at temperature {temperature}, after {len(prompt)} '
-        f'held-out bytes that end in {decode(prompt)[-32:]!r}:\n'
-        f'{_indent(decode(np.asarray(ids)))}'
+        f'held-out bytes that end in {shown!r}:\n{_indent("".join(pieces))}'
       )
-  if pairs and n_translations and translation.can_translate():
+  if pairs and n_translations and can_predict():
     _print_translations(loop, inputs, n_translations)
   if loop.output_dir is not None:
     path = os.path.join(loop.output_dir, 'learning_curve.png')
@@ -92,13 +98,19 @@ def _print_translations(loop, inputs, n):
   """Prints the first held-out sentences and their translations."""
   pairs = list(itertools.islice(inputs.pairs('validation'), n))
   sources = [source for source, _ in pairs]
-  weights, _ = tl.flatten_weights_and_state(loop.model.weights, ())
-  translated = translation.translate(sources, inputs, weights, loop.output_dir)
+  translated = translation.translate(
+    sources, inputs, _weights(loop), loop.output_dir
+  )
   print(f'\nTranslations of the first {len(pairs)} held-out sentences:')
   for (source, target), output in zip(pairs, translated, strict=True):
     print(f'\n  source     {source}')
     print(f'  reference  {target}')
     print(f'  output     {output}')
+
+
+def _weights(loop):
+  """The weights as a flat list, as in a checkpoint."""
+  return tl.flatten_weights_and_state(loop.model.weights, ())[0]
 
 
 def _curves(loop):

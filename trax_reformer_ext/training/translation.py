@@ -1,22 +1,19 @@
 """Translations of a run, and their BLEU."""
 
-import inspect
 import sys
 from typing import NamedTuple
 
-import numpy as np
 import tqdm
-from trax import shapes
 
 from trax_reformer_ext.decoding import longest_sequence, translate_lines
 from trax_reformer_ext.errors import ReformerError
 from trax_reformer_ext.training import run_dir
 from trax_reformer_ext.training.checks import find_vocab_sizes
 from trax_reformer_ext.training.evaluate import (
-  configured,
   configured_inputs,
   load_weights,
 )
+from trax_reformer_ext.training.predict import predict_model
 
 # Tables are padded to a multiple of this at most, for the hardware.
 _ROUNDING = 128
@@ -41,12 +38,6 @@ def is_translation(inputs):
   return hasattr(inputs, 'vocabulary') and hasattr(inputs, 'pairs')
 
 
-def can_translate():
-  """Whether the configured model has what translation needs."""
-  parameters = inspect.signature(configured('model')).parameters
-  return 'predict_mem_len' in parameters and 'input_vocab_size' in parameters
-
-
 def translate(lines, inputs, stored, folder, *, max_length=None, **options):
   """Translates lines with the configured model.
 
@@ -68,11 +59,16 @@ def translate(lines, inputs, stored, folder, *, max_length=None, **options):
   """
 
   def make_model(length):
-    model = _predict_model(length)
+    model = predict_model(length)
     load_weights(model, stored, folder)
     return model
 
-  model = _predict_model(1)
+  model = predict_model(1)
+  if model.n_in != 2:
+    raise ReformerError(
+      'train.model is no encoder-decoder: translation needs '
+      'trax_reformer_ext.Reformer'
+    )
   _check_vocabulary(inputs.vocabulary, model)
   longest = longest_sequence(model) or max_length or inputs.max_length
   if max_length is None:
@@ -145,23 +141,6 @@ def bleu_of_run(folder, split='validation', **options):
   metric = BLEU()
   score = metric.corpus_score(translated, [[target for _, target in pairs]])
   return Bleu(score.score, len(pairs), str(metric.get_signature()))
-
-
-def _predict_model(length):
-  """The configured model in mode 'predict', for translations of a length."""
-  if not can_translate():
-    raise ReformerError(
-      f'train.model is {_name(configured("model"))}, which has no cached '
-      'decoding: translation needs trax_reformer_ext.Reformer'
-    )
-  model = configured('model')(mode='predict', predict_mem_len=length)
-  ids = shapes.ShapeDtype((1, 1), np.int32)
-  model.init((ids, ids))
-  return model
-
-
-def _name(model):
-  return getattr(inspect.unwrap(model), '__name__', repr(model))
 
 
 def _check_vocabulary(vocabulary, model):

@@ -1,0 +1,77 @@
+"""Continuing a text by the trax-reformer command."""
+
+import pytest
+
+from tests.test_cli import TINY, assert_mistake, call
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+  """The folder of a tiny run on text."""
+  from trax_reformer_ext import cli
+
+  folder = tmp_path_factory.mktemp('run') / 'tiny'
+  assert cli.main(['train', *TINY, f'--output_dir={folder}']) == 0
+  return folder
+
+
+def generate(capsys, folder, *arguments):
+  return call(capsys, 'generate', f'--output_dir={folder}', *arguments)
+
+
+def test_the_same_seed_gives_the_same_text(run, tmp_path, capsys):
+  (tmp_path / 'start').write_text('def main(')
+  options = '--length=40', '--temperature=1'
+  code, first, err = generate(capsys, run, '--prompt=def main(', *options)
+  assert (code, err) == (0, '')
+  # Bytes that are no UTF-8 are replaced, by one character or more.
+  assert 0 < len(first.removesuffix('\n')) <= 40
+  file = f'--prompt_file={tmp_path / "start"}'
+  _, again, _ = generate(capsys, run, file, *options)
+  _, other, _ = generate(capsys, run, file, *options, '--seed=1')
+  assert first == again != other
+
+
+def test_without_a_prompt_the_likeliest_text_needs_no_seed(run, capsys):
+  texts = {
+    generate(capsys, run, '--length=8', '--temperature=0', f'--seed={seed}')[1]
+    for seed in (0, 1)
+  }
+  assert len(texts) == 1
+
+
+@pytest.mark.parametrize(
+  'arguments,message',
+  [
+    (['--temperature=-1'], 'temperature is -1.0: give a number of at least 0'),
+    (['--top_k=-1'], 'top_k is -1'),
+    (['--top_p=2'], 'top_p is 2.0'),
+    (['--length=0'], 'length is 0'),
+    (
+      ['--length=99999'],
+      'length is 99999 after a prompt of 0 tokens, but the ',
+    ),
+    (['--prompt=a', '--prompt_file=b'], "--prompt_file is 'b' with --prompt"),
+    (
+      ['--prompt_file=/nowhere'],
+      "--prompt_file is '/nowhere', which cannot be",
+    ),
+    (['--prompt=a', '--input_file=b'], "--prompt is 'a' with --input_file 'b'"),
+    (['--input_file=/dev/null'], 'which is no translation run'),
+  ],
+)
+def test_mistakes(arguments, message, run, capsys):
+  assert_mistake(generate(capsys, run, *arguments), message)
+
+
+def test_a_folder_without_a_checkpoint(run, tmp_path, capsys):
+  for name in ('config_full.gin', 'config.gin'):
+    (tmp_path / name).write_text((run / name).read_text())
+  assert_mistake(
+    generate(capsys, tmp_path), 'which holds no model.weights.npy.gz'
+  )
+
+
+def test_a_checkpoint_of_another_architecture(run, capsys):
+  binding = '--config=trax_reformer_ext.ReformerLM.d_ff = 48'
+  assert_mistake(generate(capsys, run, binding), "another model's run")
