@@ -35,8 +35,8 @@ from trax_reformer_ext.ops import hashing
 from trax_reformer_ext.ops.lsh_attention import lsh_attention
 from trax_reformer_ext.training import configs, run_dir
 from trax_reformer_ext.training.checks import is_chunked
+from trax_reformer_ext.training.configs import configured
 from trax_reformer_ext.training.evaluate import (
-  configured,
   configured_inputs,
   eval_model,
   load_weights,

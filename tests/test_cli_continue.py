@@ -1,5 +1,7 @@
 """Continuing a text by the trax-reformer command."""
 
+import re
+
 import pytest
 
 from tests.test_cli import TINY, assert_mistake, call
@@ -75,3 +77,13 @@ def test_a_folder_without_a_checkpoint(run, tmp_path, capsys):
 def test_a_checkpoint_of_another_architecture(run, capsys):
   binding = '--config=trax_reformer_ext.ReformerLM.d_ff = 48'
   assert_mistake(generate(capsys, run, binding), "another model's run")
+
+
+def test_evaluation_with_caches_gives_the_same(run, capsys):
+  evaluate = lambda *arguments: call(
+    capsys, 'evaluate', f'--output_dir={run}', *arguments
+  )[1]
+  figures = evaluate()
+  assert re.search(r'validation: [\d.]+ bits/dim', figures)
+  # All digits that are printed.
+  assert evaluate('--cached') == figures

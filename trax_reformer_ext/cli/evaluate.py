@@ -52,6 +52,12 @@ def add_arguments(parser):
     help='evaluate with N sets of hash rotations and print their spread '
     '(default: 1)',
   )
+  parser.add_argument(
+    '--cached',
+    action='store_true',
+    help='token by token with caches, as generate goes; the same figure, but '
+    'for LSH attention without strictly_causal or n_buckets',
+  )
   add_beam_arguments(parser)
   parser.add_argument(
     '--no_bleu',
@@ -68,7 +74,9 @@ def run(arguments):
     )
   folder = os.path.expanduser(arguments.output_dir)
   configs.parse([run_dir.config_path(folder)], bindings_of(arguments))
-  results = evaluate(folder, arguments.split, arguments.hash_seeds)
+  results = evaluate(
+    folder, arguments.split, arguments.hash_seeds, arguments.cached
+  )
   for seed, (bits, accuracy) in enumerate(results):
     which = f', hash seed {seed}' if len(results) > 1 else ''
     print(

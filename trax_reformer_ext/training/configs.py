@@ -88,6 +88,21 @@ def parse(config_files, bindings):
   _check_types()
 
 
+def configured(name):
+  """The value of a parameter of train, as configured by gin.
+
+  Raises:
+    ReformerError: it is not bound.
+  """
+  bindings = gin.get_bindings('train')
+  if name not in bindings:
+    raise ReformerError(
+      f'train.{name} is not set: bind it in the config, as '
+      'gin_configs/quickstart.gin does'
+    )
+  return bindings[name]
+
+
 def _folder():
   """Inside the package when installed, beside it in a checkout."""
   package = pathlib.Path(trax_reformer_ext.__file__).parent

@@ -10,7 +10,8 @@ from trax_reformer_ext.data.tokens import encode, to_bytes
 from trax_reformer_ext.decoding import Generator, longest_sequence
 from trax_reformer_ext.errors import ReformerError
 from trax_reformer_ext.training import run_dir
-from trax_reformer_ext.training.evaluate import configured, load_weights
+from trax_reformer_ext.training.configs import configured
+from trax_reformer_ext.training.evaluate import load_weights
 from trax_reformer_ext.training.predict import predict_model
 
 

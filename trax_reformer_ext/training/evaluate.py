@@ -13,6 +13,7 @@ import tqdm
 from trax import layers as tl
 from trax import shapes
 
+from trax_reformer_ext.decoding import cached_logits
 from trax_reformer_ext.errors import ReformerError
 from trax_reformer_ext.layers import LSHSelfAttention, Metrics
 from trax_reformer_ext.training import run_dir
@@ -21,6 +22,8 @@ from trax_reformer_ext.training.checks import (
   find_vocab_sizes,
   is_chunked,
 )
+from trax_reformer_ext.training.configs import configured
+from trax_reformer_ext.training.predict import predict_model
 
 
 class Figures(NamedTuple):
@@ -35,13 +38,14 @@ class Figures(NamedTuple):
   accuracy: float
 
 
-def evaluate(folder, split='validation', hash_seeds=1):
+def evaluate(folder, split='validation', hash_seeds=1, cached=False):
   """Evaluates the run in a folder, as gin is configured now.
 
   Args:
     folder: str, output directory of a run.
     split: str, 'train', 'validation' or 'test'.
     hash_seeds: int, evaluate with the rotations of this many seeds.
+    cached: bool, token by token, as generation goes, and not in full passes.
 
   Returns:
     List of Figures, one a seed.
@@ -56,10 +60,13 @@ def evaluate(folder, split='validation', hash_seeds=1):
     with _hash_seed(seed if hash_seeds > 1 else None):
       batches = split_batches(inputs, split)
       first = next(batches)
-      model = eval_model(first)
+      if cached:
+        model = predict_model(first[-1].shape[1])
+      else:
+        model = eval_model(first)
       load_weights(model, stored, folder)
       batches = itertools.chain([first], batches)
-      results.append(measure(model, batches, label=split))
+      results.append(measure(model, batches, label=split, cached=cached))
   return results
 
 
@@ -77,21 +84,6 @@ def _hash_seed(seed):
       yield
     finally:
       gin.bind_parameter(f'{layer}.hash_seed', before)
-
-
-def configured(name):
-  """The value of a parameter of train, as configured by gin.
-
-  Raises:
-    ReformerError: it is not bound.
-  """
-  bindings = gin.get_bindings('train')
-  if name not in bindings:
-    raise ReformerError(
-      f'train.{name} is not set: bind it in the config, as '
-      'gin_configs/quickstart.gin does'
-    )
-  return bindings[name]
 
 
 def configured_inputs():
@@ -149,14 +141,15 @@ def load_weights(model, stored, folder):
   )
 
 
-def measure(model, batches, label=None):
+def measure(model, batches, label=None, cached=False):
   """Measures a model on batches.
 
   Args:
-    model: initialised ReformerLM or Reformer, mode 'eval', with or without
-      loss_chunk_size.
+    model: initialised ReformerLM or Reformer, mode 'eval' or, with cached,
+      'predict'; with or without loss_chunk_size.
     batches: iterable of (inputs, targets, weights).
     label: str, shows progress under this name on a terminal; None for none.
+    cached: bool, token by token.
 
   Returns:
     Figures, the same on every call.
@@ -169,12 +162,16 @@ def measure(model, batches, label=None):
   @jax.jit
   def sums(weights, state, batch):
     # Made anew for each shape: layers keep random keys of the trace.
-    metrics = Metrics(chunked=is_chunked(model))
+    metrics = Metrics(chunked=is_chunked(model) and not cached)
     n_in = model.n_in
-    inputs = batch[0] if n_in == 1 else batch[:n_in]
-    outputs, _ = model.pure_fn(inputs, weights, state, rng)
-    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-    results = (*outputs, *batch[n_in:])
+    if cached:
+      logits = cached_logits(model, batch[:n_in], weights, state, rng)
+      results = (logits, *batch[-2:])
+    else:
+      inputs = batch[0] if n_in == 1 else batch[:n_in]
+      outputs, _ = model.pure_fn(inputs, weights, state, rng)
+      outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+      results = (*outputs, *batch[n_in:])
     n = batch[-1].sum()
     # A batch of padding alone has no mean.
     means = [metrics[name](results) for name in Figures._fields]

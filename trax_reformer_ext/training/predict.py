@@ -6,7 +6,7 @@ import numpy as np
 from trax import shapes
 
 from trax_reformer_ext.errors import ReformerError
-from trax_reformer_ext.training.evaluate import configured
+from trax_reformer_ext.training.configs import configured
 
 
 def can_predict():
