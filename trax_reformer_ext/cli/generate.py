@@ -4,6 +4,8 @@ import contextlib
 import os
 import sys
 
+import numpy as np
+
 from trax_reformer_ext.cli.common import (
   add_beam_arguments,
   add_config_arguments,
@@ -15,15 +17,22 @@ from trax_reformer_ext.cli.lines import (
   read_lines,
   write_lines,
 )
+from trax_reformer_ext.data import image_inputs
+from trax_reformer_ext.data.pixels import SIZE, size_of, to_pixels
 from trax_reformer_ext.errors import ReformerError
 from trax_reformer_ext.training import configs, run_dir
-from trax_reformer_ext.training.continuation import continue_by_run
+from trax_reformer_ext.training.completion import complete_image
+from trax_reformer_ext.training.continuation import continue_by_run, is_run_on
 from trax_reformer_ext.training.translation import translate_by_run
+from trax_reformer_ext.visualize.image_grid import draw_image_grid
 
-HELP = 'continue a text, or translate a file line by line'
+HELP = 'continue a text, complete an image, or translate a file'
 DESCRIPTION = """\
 Continues a text with the last checkpoint of a run on text; what is generated
 appears as it comes. The same seed gives the same text.
+
+With a run on images, completes an image (or, without --image, makes whole ones)
+and writes a PNG: the image, what is kept of it, and the samples.
 
 With --input_file, translates a file line by line with the last checkpoint of a
 translation run. Blank lines stay blank, so that line n of the output belongs to
@@ -33,6 +42,8 @@ examples:
   trax-reformer generate --output_dir=runs/quickstart --prompt='def main('
   trax-reformer generate --output_dir=runs/quickstart --prompt_file=start.py \\
     --length=500 --temperature=0.7 --top_p=0.95 --seed=1
+  trax-reformer generate --output_dir=runs/imagenet64 --image=photo.png \\
+    --keep_rows=32 --n_samples=4 --output_file=completed.png
   trax-reformer generate --output_dir=runs/translation --input_file=news.en \\
     --output_file=news.de
   trax-reformer generate --output_dir=runs/translation --beam_size=8 \\
@@ -46,26 +57,20 @@ def add_arguments(parser):
   parser.add_argument(
     '--output_dir', required=True, metavar='DIR', help='directory of the run'
   )
-  group = parser.add_argument_group('continuing a text')
-  group.add_argument(
-    '--prompt', metavar='TEXT', help='where to go on from (default: nothing)'
+  parser.add_argument(
+    '--output_file',
+    default='-',
+    metavar='FILE',
+    help='where a translation or a picture goes; NAME.gz is packed, - is '
+    'stdout (default: -)',
   )
-  group.add_argument(
-    '--prompt_file', metavar='FILE', help='the same from a file, as it is'
-  )
-  group.add_argument(
-    '--length',
-    type=int,
-    default=256,
-    metavar='N',
-    help='bytes to add (default: 256)',
-  )
+  group = parser.add_argument_group('sampling, of text and images')
   group.add_argument(
     '--temperature',
     type=float,
     default=0.8,
     metavar='X',
-    help='0 for always the likeliest byte; 1 for the model as it is '
+    help='0 for always the likeliest token; 1 for the model as it is '
     '(default: 0.8)',
   )
   group.add_argument(
@@ -86,17 +91,42 @@ def add_arguments(parser):
   group.add_argument(
     '--seed', type=int, default=0, metavar='N', help='(default: 0)'
   )
+  group = parser.add_argument_group('continuing a text')
+  group.add_argument(
+    '--prompt', metavar='TEXT', help='where to go on from (default: nothing)'
+  )
+  group.add_argument(
+    '--prompt_file', metavar='FILE', help='the same from a file, as it is'
+  )
+  group.add_argument(
+    '--length',
+    type=int,
+    default=256,
+    metavar='N',
+    help='bytes to add (default: 256)',
+  )
+  group = parser.add_argument_group('completing an image')
+  group.add_argument(
+    '--image',
+    metavar='FILE',
+    help='image to complete; cut to a square and resized to 64x64 '
+    '(default: none, whole samples)',
+  )
+  group.add_argument(
+    '--keep_rows',
+    type=int,
+    default=32,
+    metavar='N',
+    help='rows to keep, of 64 (default: 32)',
+  )
+  group.add_argument(
+    '--n_samples', type=int, default=4, metavar='N', help='(default: 4)'
+  )
   parser = parser.add_argument_group('translating')
   parser.add_argument(
     '--input_file',
     metavar='FILE',
     help='UTF-8 text, a sentence a line; NAME.gz is unpacked, - is stdin',
-  )
-  parser.add_argument(
-    '--output_file',
-    default='-',
-    metavar='FILE',
-    help='where to write; NAME.gz is packed, - is stdout (default: -)',
   )
   add_beam_arguments(parser)
   parser.add_argument(
@@ -124,7 +154,7 @@ def add_arguments(parser):
 
 
 def run(arguments):
-  """Continues a text, or translates."""
+  """Continues a text, completes an image, or translates."""
   folder = os.path.expanduser(arguments.output_dir)
   for name in ('prompt', 'prompt_file'):
     if (
@@ -136,7 +166,14 @@ def run(arguments):
         'translates; leave one of them out'
       )
   configs.parse([run_dir.config_path(folder)], bindings_of(arguments))
-  if arguments.input_file is None:
+  if is_run_on(image_inputs):
+    _complete(folder, arguments)
+  elif arguments.image is not None:
+    raise ReformerError(
+      f'--image is {arguments.image!r}, but the run in --output_dir is not on '
+      'images: give one that was trained on trax_reformer_ext.image_inputs'
+    )
+  elif arguments.input_file is None:
     _continue(folder, arguments)
   else:
     _translate(folder, arguments)
@@ -155,14 +192,56 @@ def _continue(folder, arguments):
     folder,
     prompt,
     arguments.length,
-    temperature=arguments.temperature,
-    top_k=arguments.top_k,
-    top_p=arguments.top_p,
-    seed=arguments.seed,
+    **_sampling(arguments),
   )
   for piece in pieces:
     print(piece, end='', flush=True)
   print()
+
+
+def _complete(folder, arguments):
+  path = arguments.output_file
+  if path == '-':
+    raise ReformerError(
+      "--output_file is '-': images are written to a file; give one that ends "
+      'in .png'
+    )
+  check_output(path)
+  image = None if arguments.image is None else _read_image(arguments.image)
+  keep_rows = arguments.keep_rows
+  samples = complete_image(
+    folder, image, keep_rows, arguments.n_samples, **_sampling(arguments)
+  )
+  row = list(samples)
+  if image is not None:
+    kept = np.full_like(image, 128)
+    kept[:keep_rows] = image[:keep_rows]
+    row = [image, kept, *row]
+  draw_image_grid(os.path.expanduser(path), [row])
+  print(f'Picture: {path}')
+
+
+def _read_image(path):
+  try:
+    content = read_bytes(path, '--image')
+    pixels = to_pixels(content)
+  except ReformerError:
+    raise
+  except Exception as e:  # Pillow's decoders raise errors of all kinds
+    raise ReformerError(
+      f'--image is {path!r}, which is no image that can be used '
+      f'({str(e).splitlines()[0]}): give another one'
+    ) from e
+  size = size_of(content)
+  if size != (SIZE, SIZE):
+    width, height = size
+    print(f'{path}: {width}x{height}, cut and resized to {SIZE}x{SIZE}')
+  return pixels
+
+
+def _sampling(arguments):
+  names = 'temperature', 'top_k', 'top_p', 'seed'
+  return {name: getattr(arguments, name) for name in names}
 
 
 def _translate(folder, arguments):

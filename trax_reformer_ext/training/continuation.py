@@ -15,10 +15,10 @@ from trax_reformer_ext.training.evaluate import load_weights
 from trax_reformer_ext.training.predict import predict_model
 
 
-def is_text():
-  """Whether the configured run is one of bytes of text."""
-  inputs = configured('inputs')
-  return inspect.unwrap(inputs) is inspect.unwrap(text_inputs)
+def is_run_on(inputs):
+  """Whether the configured run has these inputs, such as text_inputs."""
+  own = configured('inputs')
+  return inspect.unwrap(own) is inspect.unwrap(inputs)
 
 
 def continue_text(stored, folder, prompt, length, *, seed=0, **sampling):
@@ -41,19 +41,32 @@ def continue_text(stored, folder, prompt, length, *, seed=0, **sampling):
   """
   if length < 1:
     raise ReformerError(f'length is {length}: give an int of at least 1')
-  needed = len(prompt) + length + 1
-  longest = longest_sequence(predict_model(1))
-  size = 1 << (needed - 1).bit_length()
-  if longest is not None:
-    size = min(size, longest)
-  model = predict_model(size)
-  load_weights(model, stored, folder)
-  generator = Generator(model, longest=size, **sampling)
+  needed = len(prompt) + length
+  generator = open_generator(stored, folder, needed, **sampling)
   decoder = codecs.getincrementaldecoder('utf-8')(errors='replace')
   ids = encode(np.frombuffer(prompt, np.uint8))
   for piece in generator.generate([ids], length, seed):
     yield decoder.decode(to_bytes(piece[0]).tobytes())
   yield decoder.decode(b'', final=True)
+
+
+def open_generator(stored, folder, length, **options):
+  """Makes a Generator of the configured model with the weights of a run.
+
+  Args:
+    stored: list of arrays, the weights as run_dir.read_weights has them.
+    folder: str, output directory of the run.
+    length: int, tokens of prompt and continuation together; the caches hold
+      the next power of two, so that few programs are compiled.
+    **options: of Generator.
+  """
+  size = 1 << max(0, length - 1).bit_length()
+  longest = longest_sequence(predict_model(1))
+  if longest is not None:
+    size = min(size, longest)
+  model = predict_model(size)
+  load_weights(model, stored, folder)
+  return Generator(model, longest=size, **options)
 
 
 def continue_by_run(folder, prompt, length, **options):
@@ -62,7 +75,7 @@ def continue_by_run(folder, prompt, length, **options):
   Raises:
     ReformerError: no run there or not one of text, and as continue_text.
   """
-  if not is_text():
+  if not is_run_on(text_inputs):
     raise ReformerError(
       f'--output_dir is {str(folder)!r}, which is no run on text: give one '
       'that was trained on trax_reformer_ext.text_inputs'

@@ -1,15 +1,12 @@
 """Builders of images as sequences of colour values."""
 
 import abc
-import io
 
 import numpy as np
-from PIL import Image
 
 from trax_reformer_ext.data.builders import base, image_sources
+from trax_reformer_ext.data.pixels import SIZE, to_pixels
 from trax_reformer_ext.errors import ReformerError
-
-_SIZE = 64
 
 
 class ImageBuilder(base.SequenceBuilder, skip_registration=True):
@@ -27,7 +24,7 @@ class ImageBuilder(base.SequenceBuilder, skip_registration=True):
     """Returns Images, or a dict of them by split where there are splits."""
 
   def _sequence_length(self):
-    return _SIZE * _SIZE * 3
+    return SIZE * SIZE * 3
 
   def _split_generators(self, dl_manager):
     images = self._images(dl_manager)
@@ -52,7 +49,7 @@ class ImageBuilder(base.SequenceBuilder, skip_registration=True):
     i = 0
     for name, image in images.read(start, stop):
       try:
-        pixels = _pixels(image)
+        pixels = to_pixels(image)
       except Exception as e:  # Pillow's decoders raise errors of all kinds
         if not self._skip_broken:
           raise ReformerError(
@@ -71,21 +68,3 @@ class ImageBuilder(base.SequenceBuilder, skip_registration=True):
         f'{images.description} has no images for the split {split}'
       )
     metadata['n_tokens'][split] = i * self._sequence_length()
-
-
-def _pixels(image):
-  """uint8 [64, 64, 3] of the bytes of a file or of uint8 [height, width, 3]."""
-  if isinstance(image, bytes):
-    with Image.open(io.BytesIO(image)) as opened:
-      image = opened.convert('RGB')
-  else:
-    image = Image.fromarray(image)
-  width, height = image.size
-  side = min(width, height)
-  if side < _SIZE:
-    raise ValueError(f'it is {width}x{height}, smaller than {_SIZE}x{_SIZE}')
-  left, top = (width - side) // 2, (height - side) // 2
-  image = image.crop((left, top, left + side, top + side))
-  if side > _SIZE:
-    image = image.resize((_SIZE, _SIZE), Image.Resampling.BOX)
-  return np.asarray(image)
