@@ -7,7 +7,6 @@ from trax_reformer_ext.layers._attention import (
 )
 from trax_reformer_ext.layers._common import configurable
 from trax_reformer_ext.layers.per_source import PerSource
-from trax_reformer_ext.layers.prompt import Prompt
 from trax_reformer_ext.ops.full_attention import full_attention
 
 
@@ -87,7 +86,7 @@ class EncDecAttention(Attention):
     return full_attention(*heads, mask, **dropout), ()
 
   def _forward_cached(self, inputs):
-    if isinstance(self.state, Prompt):
+    if not isinstance(self.state, PerSource):
       _, *keys_and_values = self._heads(inputs, self.weights)
       self.state = PerSource((keys_and_values, self._mask(inputs)))
     (keys, values), mask = self.state.state

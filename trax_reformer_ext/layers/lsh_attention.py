@@ -158,6 +158,11 @@ class LSHSelfAttention(Attention):
       ),
     )
 
+  @property
+  def is_strictly_causal(self):
+    """Whether no output depends on a later token in any way."""
+    return self._rounds['strictly_causal']
+
   def _depths(self):
     return [self._d_qk, self._d_v]
 

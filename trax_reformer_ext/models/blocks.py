@@ -108,11 +108,16 @@ def encoder_decoder_block(attention_type, block):
 
   Returns:
     A list of layers that maps (x1, x2, source, source_mask, target_mask) to
-    (y1, y2, source, source_mask, target_mask); without target_mask if not
-    needs_mask(attention_type).
+    (y1, y2, source, source_mask, target_mask). The target_mask is taken by
+    attention that padding at the end would disturb before it: LSH without
+    strictly_causal, which cuts the sorted sequence into chunks.
   """
-  masked = needs_mask(attention_type) and block.mode != 'predict'
-  attention = _self_attention(attention_type, block, causal=True, masked=masked)
+  attention = _self_attention(attention_type, block, causal=True, masked=False)
+  masked = block.mode != 'predict' and not getattr(
+    attention, 'is_strictly_causal', True
+  )
+  if masked:
+    attention = _self_attention(attention_type, block, causal=True, masked=True)
   to_source = EncDecAttention(
     n_heads=block.n_heads,
     d_qk=block.d_qk,
@@ -128,14 +133,6 @@ def encoder_decoder_block(attention_type, block):
     *_half(to_source, 'EncDecAttn'),
     *_half(_feed_forward(block), 'EncDecFF'),
   ]
-
-
-def needs_mask(attention_type):
-  """Whether padding at the end moves what causal attention sees before it.
-
-  It does where tokens are sorted by hash buckets and cut into chunks.
-  """
-  return 'n_hashes' in _parameters(attention_type)
 
 
 def check_types(model, n_layers, n_name, types, name):

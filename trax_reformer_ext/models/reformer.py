@@ -21,7 +21,6 @@ from trax_reformer_ext.models.blocks import (
   check_types,
   encoder_block,
   encoder_decoder_block,
-  needs_mask,
 )
 from trax_reformer_ext.models.positions import (
   longest_input,
@@ -242,8 +241,8 @@ def Reformer(
     decoder_types,
     mode,
   )
-  # The target's mask goes behind the source and its mask, where it is needed.
-  masked = any(needs_mask(t) for t in decoder_types) and mode != 'predict'
+  # The target's mask goes behind the source and its mask, where it is taken.
+  masked = decoder.n_in > 4
   bring_target = [tl.Select([2, 0, 1])]
   if masked:
     bring_target = [
