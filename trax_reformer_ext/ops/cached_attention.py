@@ -213,14 +213,8 @@ def step_lsh(q, v, buckets, cache):
   b, h, r = (x[..., 0] for x in _leading(batch, heads, rounds))
   counts = cache.counts[b, h, r, buckets]
   seen = cache.members[b, h, r, buckets]  # [batch, heads, rounds, window]
-  allowed = _positions(counts[..., None] - 1, window) >= 0
-  allowed &= ~_seen_in_earlier_round(cache, seen, buckets, counts)
-  seen, allowed = (
-    x.reshape(batch, heads, rounds * window) for x in (seen, allowed)
-  )
-  take = lambda x: jnp.take_along_axis(x, seen[..., None], axis=2)
-  keys, values = take(cache.keys), take(cache.values)
-  out = _attend(q, v, keys, values, allowed)
+  # What grows with the context is written before it is read: the other order
+  # costs a copy of it all.
   cache = LSHCache(
     keys=_put(cache.keys, normalised_keys(q), t, 2),
     values=_put(cache.values, v, t, 2),
@@ -232,6 +226,13 @@ def step_lsh(q, v, buckets, cache):
     ),
     lengths=t + 1,
   )
+  allowed = _positions(counts[..., None] - 1, window) >= 0
+  allowed &= ~_seen_in_earlier_round(cache, seen, buckets, counts)
+  seen, allowed = (
+    x.reshape(batch, heads, rounds * window) for x in (seen, allowed)
+  )
+  take = lambda x: jnp.take_along_axis(x, seen[..., None], axis=2)
+  out = _attend(q, v, take(cache.keys), take(cache.values), allowed)
   return _nan_beyond(size, t, out), cache
 
 
