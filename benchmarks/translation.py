@@ -15,6 +15,7 @@ A model whose run in --output_dir is done is not trained again.
 """
 
 import argparse
+import functools
 import pathlib
 import statistics
 import time
@@ -219,8 +220,10 @@ def gradient():
   model = configured('model')(mode='train')
   signature = shapes.signature(batch[:2])
   weights, state = jax.jit(lambda: model.init(signature))()
-  loss = ext.ChunkedCrossEntropyLoss if is_chunked(model) else None
-  loss = (loss or tl.WeightedCategoryCrossEntropy)()
+  if is_chunked(model):
+    loss = ext.ChunkedCrossEntropyLoss()
+  else:
+    loss = tl.WeightedCategoryCrossEntropy()
   rng = jax.random.PRNGKey(0)
 
   def value(weights, batch):
@@ -282,10 +285,10 @@ def attended(folder):
       jax.debug.callback(lambda q, b: count(which, q, b), q, buckets)
       return buckets
 
-    return lambda **kwargs: ext.LSHSelfAttention(**kwargs, hash_fn=hash_fn)
+    return functools.partial(ext.LSHSelfAttention, hash_fn=hash_fn)
 
   make = configured('model')
-  types = {w: _with_signature(counting(w)) for w in seen}
+  types = {which: counting(which) for which in seen}
   model = make(
     mode='eval',
     encoder_attention_type=types['encoder'],
@@ -299,12 +302,6 @@ def attended(folder):
     jax.block_until_ready(model((source, target)))
     jax.effects_barrier()
   return {which: n / total for which, (n, total) in seen.items()}
-
-
-def _with_signature(make):
-  """The constructor with LSHSelfAttention's arguments to be seen."""
-  make.__wrapped__ = ext.LSHSelfAttention
-  return make
 
 
 if __name__ == '__main__':

@@ -1,24 +1,16 @@
 """The trax-reformer command, as a user runs it."""
 
-import fcntl
-import os
 import pathlib
 import re
-import select
-import signal
-import struct
 import subprocess
-import sys
-import termios
-import time
 
 import numpy as np
 import pytest
 
 from tests.data.test_text import PREFIX
+from tests.terminal import COMMAND, interrupt
 from trax_reformer_ext import cli
 
-COMMAND = [sys.executable, '-m', 'trax_reformer_ext']
 TINY = ['--config_file=quickstart', '--config_file=tiny']
 
 
@@ -420,34 +412,17 @@ def test_a_damaged_checkpoint_is_named(run, tmp_path, capsys):
 
 def test_ctrl_c_is_clean_and_the_terminal_has_a_bar(tmp_path):
   """A real process on a pseudo-terminal, interrupted while it trains."""
-  ours, its = os.openpty()
-  fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack('4H', 24, 160, 0, 0))
-  process = subprocess.Popen(
+  code, said = interrupt(
     [
-      *COMMAND,
       'train',
       *TINY,
       f'--output_dir={tmp_path / "run"}',
       *bind('train.steps = 1000000', 'train.eval_frequency = 1000000'),
     ],
-    stdin=subprocess.DEVNULL,
-    stdout=its,
-    stderr=its,
+    when='tokens/s',
+    seconds=120,
   )
-  os.close(its)
-  said, interrupted, deadline = '', False, time.monotonic() + 120
-  while time.monotonic() < deadline:
-    if select.select([ours], [], [], 1)[0]:
-      try:
-        said += os.read(ours, 4096).decode()
-      except OSError:  # the other end is closed
-        break
-    if 'tokens/s' in said and not interrupted:
-      process.send_signal(signal.SIGINT)
-      interrupted = True
-  os.close(ours)
-  process.kill()  # without effect on one that has ended
-  assert process.wait() == 130
+  assert code == 130
   assert re.search(r'training:? .*\d+/1000000 .*bits/dim', said)
   assert 'trax-reformer: stopped at step' in said
   assert 'Traceback' not in said

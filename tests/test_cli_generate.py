@@ -1,22 +1,14 @@
 """Translation by the trax-reformer command: train, generate, evaluate."""
 
-import fcntl
 import gzip
-import os
 import pathlib
 import re
-import select
-import signal
-import struct
-import subprocess
-import sys
-import termios
-import time
 
 import pytest
 import sacrebleu
 
 from tests import translation_run
+from tests.terminal import interrupt
 from tests.test_cli import assert_mistake, bind, call
 from trax_reformer_ext.data import translation
 
@@ -277,32 +269,16 @@ def test_ctrl_c_leaves_nothing(trained, tmp_path):
   source = trained / 'test_source.txt'
   (tmp_path / 'in').write_text(source.read_text() * 20_000)
   output = tmp_path / 'out'
-  ours, its = os.openpty()
-  fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack('4H', 24, 160, 0, 0))
-  process = subprocess.Popen(
+  code, said = interrupt(
     [
-      *(sys.executable, '-m', 'trax_reformer_ext', 'generate'),
+      'generate',
       f'--output_dir={trained / "run"}',
       f'--input_file={tmp_path / "in"}',
       f'--output_file={output}',
     ],
-    stdin=subprocess.DEVNULL,
-    stdout=its,
-    stderr=its,
+    when='translating',
+    seconds=60,
   )
-  os.close(its)
-  said, interrupted, deadline = '', False, time.monotonic() + 60
-  while time.monotonic() < deadline:
-    if select.select([ours], [], [], 1)[0]:
-      try:
-        said += os.read(ours, 4096).decode()
-      except OSError:  # the other end is closed
-        break
-    if 'translating' in said and not interrupted:
-      process.send_signal(signal.SIGINT)
-      interrupted = True
-  os.close(ours)
-  process.kill()  # without effect on one that has ended
-  assert process.wait() == 130
+  assert code == 130
   assert 'trax-reformer: stopped' in said and 'Traceback' not in said
   assert [p.name for p in pathlib.Path(tmp_path).iterdir()] == ['in']

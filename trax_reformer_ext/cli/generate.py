@@ -222,11 +222,9 @@ def _complete(folder, arguments):
 
 
 def _read_image(path):
+  content = read_bytes(path, '--image', 'an image')
   try:
-    content = read_bytes(path, '--image')
     pixels = to_pixels(content)
-  except ReformerError:
-    raise
   except Exception as e:  # Pillow's decoders raise errors of all kinds
     raise ReformerError(
       f'--image is {path!r}, which is no image that can be used '

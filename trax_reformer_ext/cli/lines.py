@@ -1,20 +1,21 @@
 """Files of lines that a command reads and writes; '-' is the terminal."""
 
-import contextlib
 import gzip
 import os
 import sys
 import zlib
 
 from trax_reformer_ext.errors import ReformerError
+from trax_reformer_ext.files import written_beside
 
 
-def read_bytes(path, flag):
+def read_bytes(path, flag, wanted='a text file'):
   """What a file holds.
 
   Args:
     path: str; NAME.gz is unpacked, '-' is stdin.
     flag: str, the flag that names it.
+    wanted: str, what it should be.
 
   Raises:
     ReformerError: it can't be read.
@@ -24,7 +25,7 @@ def read_bytes(path, flag):
   except (OSError, EOFError, zlib.error) as e:
     reason = getattr(e, 'strerror', None) or str(e)
     raise ReformerError(
-      f'{flag} is {path!r}, which cannot be read ({reason}): give a text file, '
+      f'{flag} is {path!r}, which cannot be read ({reason}): give {wanted}, '
       'or one packed by gzip whose name ends in .gz'
     ) from e
 
@@ -101,15 +102,8 @@ def _read(path):
 def _write(path, content):
   if path.endswith('.gz'):
     content = gzip.compress(content)
-  part = f'{path}.part'
-  try:
-    with open(part, 'wb') as f:
-      f.write(content)
-    os.replace(part, path)
-  except BaseException:
-    with contextlib.suppress(OSError):
-      os.remove(part)
-    raise
+  with written_beside(path) as part, open(part, 'wb') as f:
+    f.write(content)
 
 
 def _decode(path, number, line):

@@ -7,8 +7,47 @@ from trax_reformer_ext.data import streams
 from trax_reformer_ext.errors import ReformerError
 
 
-class TokenInputs(trax_inputs.Inputs):
+class SeekableInputs(trax_inputs.Inputs):
   """Trax's Inputs that know their splits and can start at any batch.
+
+  Attributes:
+    splits: dict from 'train', 'validation' and 'test' to their data.
+  """
+
+  def __init__(self, splits, train, evaluation):
+    """Sets the streams up.
+
+    Args:
+      splits: as the attribute.
+      train: function from the number of the first batch to a generator.
+      evaluation: function to a generator.
+    """
+    self.splits, self._train = splits, train
+    super().__init__(lambda _: self.train_batches(), lambda _: evaluation())
+
+  def train_batches(self, first=0):
+    """Training batches without end, as a SeekableBatches.
+
+    Args:
+      first: int, number of the first batch.
+    """
+    return SeekableBatches(self._train, first)
+
+  def of_split(self, split):
+    """The data of a split.
+
+    Raises:
+      ReformerError: there is no such split.
+    """
+    if split not in self.splits:
+      raise ReformerError(
+        f'split is {split!r}: give one of {", ".join(self.splits)}'
+      )
+    return self.splits[split]
+
+
+class TokenInputs(SeekableInputs):
+  """SeekableInputs over sequences of tokens.
 
   A batch is (inputs, targets, weights): the same token ids twice, int32
   [batch, length], and weights float32 of the same shape. Tokens are anything
@@ -48,12 +87,11 @@ class TokenInputs(trax_inputs.Inputs):
       train: tokens to train on; None for splits['train'].
       mask: float32 [length], factors of the weights; None for ones.
     """
-    self.splits = splits
     self._length, self._eval_batch_size = length, eval_batch_size
     self._mask = np.ones(length, np.float32) if mask is None else mask
     train = splits['train'] if train is None else train
     windows = streams.Windows(train, length, seed if random_offsets else None)
-    self._train = lambda first: streams.prefetch(
+    training = lambda first: streams.prefetch(
       self._weighted(
         streams.shuffled(windows, batch_size, seed, first, host_id, n_hosts)
       ),
@@ -61,18 +99,10 @@ class TokenInputs(trax_inputs.Inputs):
     )
     # In a fixed random order, so that few batches stand for the whole split.
     held_out = streams.Windows(splits['validation'], length)
-    evaluation = lambda _: self._weighted(
+    evaluation = lambda: self._weighted(
       streams.shuffled(held_out, eval_batch_size, seed=0, reshuffle=False)
     )
-    super().__init__(lambda _: self.train_batches(), evaluation)
-
-  def train_batches(self, first=0):
-    """Training batches without end, as a SeekableBatches.
-
-    Args:
-      first: int, number of the first batch.
-    """
-    return SeekableBatches(self._train, first)
+    super().__init__(splits, training, evaluation)
 
   def split_batches(self, split):
     """Yields a whole split once, in order; the last batch is padded.
@@ -83,12 +113,8 @@ class TokenInputs(trax_inputs.Inputs):
     Raises:
       ReformerError: another split.
     """
-    if split not in self.splits:
-      raise ReformerError(
-        f'split is {split!r}: give one of {", ".join(self.splits)}'
-      )
     batches = streams.in_order(
-      self.splits[split], self._length, self._eval_batch_size
+      self.of_split(split), self._length, self._eval_batch_size
     )
     return ((ids, ids, weights * self._mask) for ids, weights in batches)
 

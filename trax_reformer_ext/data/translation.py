@@ -7,11 +7,10 @@ import sys
 
 import gin
 import numpy as np
-from trax.data import inputs as trax_inputs
 
 from trax_reformer_ext.data import streams
 from trax_reformer_ext.data.buckets import Buckets
-from trax_reformer_ext.data.inputs import SeekableBatches, check_sizes
+from trax_reformer_ext.data.inputs import SeekableInputs, check_sizes
 from trax_reformer_ext.data.pairs import (
   description,
   find_builder,
@@ -124,8 +123,8 @@ def translation_inputs(
   )
 
 
-class TranslationInputs(trax_inputs.Inputs):
-  """Trax's Inputs over pairs of sentences that can start at any batch.
+class TranslationInputs(SeekableInputs):
+  """SeekableInputs over pairs of sentences.
 
   Attributes:
     splits: dict from 'train', 'validation' and 'test' to Pairs.
@@ -162,7 +161,7 @@ class TranslationInputs(trax_inputs.Inputs):
       n_hosts: int; each trains on its own rows. Evaluation is the same on all.
       prefetch: int, batches made ahead of time by a thread; 0 for none.
     """
-    self.splits, self.vocabulary = splits, vocabulary
+    self.vocabulary = vocabulary
     self.max_length = bucket_lengths[-1]
     held_out = [max(1, eval_batch_tokens // n) for n in bucket_lengths]
     self._buckets = {
@@ -170,28 +169,20 @@ class TranslationInputs(trax_inputs.Inputs):
       for split, x in lengths.items()
     }
     host_rows = [max(1, batch_tokens // n_hosts // n) for n in bucket_lengths]
-    training = Buckets(
+    shuffled = Buckets(
       _sizes('train', lengths['train']),
       bucket_lengths,
       [n * n_hosts for n in host_rows],
     )
-    self.batches_per_epoch = training.n_batches
-    self._train = lambda first: streams.prefetch(
-      self._shuffled('train', training, seed, first, host_id, n_hosts), prefetch
+    self.batches_per_epoch = shuffled.n_batches
+    training = lambda first: streams.prefetch(
+      self._shuffled('train', shuffled, seed, first, host_id, n_hosts), prefetch
     )
     # In a fixed random order, so that few batches stand for the whole split.
-    evaluation = lambda _: self._shuffled(
+    evaluation = lambda: self._shuffled(
       'validation', self._buckets['validation'], seed=0, reshuffle=False
     )
-    super().__init__(lambda _: self.train_batches(), evaluation)
-
-  def train_batches(self, first=0):
-    """Training batches without end, as a SeekableBatches.
-
-    Args:
-      first: int, number of the first batch.
-    """
-    return SeekableBatches(self._train, first)
+    super().__init__(splits, training, evaluation)
 
   def split_batches(self, split):
     """Yields all pairs of a split once, from short to long ones.
@@ -205,7 +196,7 @@ class TranslationInputs(trax_inputs.Inputs):
     Raises:
       ReformerError: another split.
     """
-    self.pairs(split)
+    self.of_split(split)
     return (
       self._batch(split, numbers, rows, length)
       for length, rows, numbers in self._buckets[split].in_order()
@@ -220,11 +211,7 @@ class TranslationInputs(trax_inputs.Inputs):
     Raises:
       ReformerError: another split.
     """
-    if split not in self.splits:
-      raise ReformerError(
-        f'split is {split!r}: give one of {", ".join(self.splits)}'
-      )
-    return self.splits[split]
+    return self.of_split(split)
 
   def _shuffled(
     self,

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trax_reformer_ext.decoding.outputs import logits_at_rows
+from trax_reformer_ext.decoding.outputs import logits_at
 from trax_reformer_ext.decoding.sampling import check_sampling, draw
 from trax_reformer_ext.errors import ReformerError
 from trax_reformer_ext.layers import with_prompt_lengths
@@ -97,7 +97,7 @@ class Generator:
     state = with_prompt_lengths(state, lengths + 1)
     shifted = jnp.pad(prompts, ((0, 0), (1, 0)))
     outputs, state = self._model.pure_fn(shifted, weights, state, keys[0])
-    token = self._pick(logits_at_rows(outputs, lengths), keys, 0)
+    token = self._pick(logits_at(outputs, lengths), keys, 0)
     return token, jnp.int32(0), jnp.zeros(token.shape, bool), state
 
   def _run_piece(self, weights, carry, keys):
@@ -111,7 +111,7 @@ class Generator:
       outputs, state = self._model.pure_fn(
         token[:, None], weights, state, keys[0]
       )
-      logits = logits_at_rows(outputs, jnp.zeros_like(token))
+      logits = logits_at(outputs, 0)
       token = self._pick(logits, keys, n + 1)
       return (token, n + 1, ended, state), out
 

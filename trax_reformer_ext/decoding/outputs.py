@@ -3,40 +3,20 @@
 import jax.numpy as jnp
 
 
-def logits_at(outputs, i):
-  """The logits of one position.
-
-  Args:
-    outputs: of ReformerLM or Reformer, with or without loss_chunk_size.
-    i: int or int32 [], the position.
-
-  Returns:
-    [batch, vocab_size].
-  """
-  if not isinstance(outputs, tuple):
-    return outputs[:, i]
-  if len(outputs) < 3:  # logits and the target
-    return outputs[0][:, i]
-  x, kernel, bias = outputs[:3]  # of a model with loss_chunk_size > 0
-  size = x.shape[2]
-  return x[i // size, :, i % size] @ kernel + bias
-
-
-def logits_at_rows(outputs, positions):
+def logits_at(outputs, positions):
   """The logits of one position of each row.
 
   Args:
-    outputs: as of logits_at.
-    positions: int32 [batch].
+    outputs: of ReformerLM or Reformer, with or without loss_chunk_size.
+    positions: int or int32 [], the same for all rows; or int32 [batch].
 
   Returns:
     [batch, vocab_size].
   """
-  row = jnp.arange(positions.shape[0])
-  if not isinstance(outputs, tuple):
-    return outputs[row, positions]
-  if len(outputs) < 3:
-    return outputs[0][row, positions]
-  x, kernel, bias = outputs[:3]
-  size = x.shape[2]
-  return x[positions // size, row, positions % size] @ kernel + bias
+  outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+  if len(outputs) < 3:  # logits, and the target of a Reformer
+    logits = outputs[0]
+    return logits[jnp.arange(logits.shape[0]), positions]
+  x, kernel, bias = outputs[:3]  # of a model with loss_chunk_size > 0
+  slices, place = jnp.divmod(positions, x.shape[2])
+  return x[slices, jnp.arange(x.shape[1]), place] @ kernel + bias

@@ -11,6 +11,7 @@ from trax_reformer_ext.layers import (
   ChunkedFeedForward,
   EncDecAttention,
   ReversibleHalfResidual,
+  ReversibleSerial,
   ReversibleSwap,
 )
 
@@ -135,6 +136,25 @@ def encoder_decoder_block(attention_type, block):
   ]
 
 
+def stack(make_block, types, n_layers, *, store_activations_below, mode):
+  """Returns a reversible stack of blocks, whose attention types take turns.
+
+  Args:
+    make_block: function from an attention type to a list of reversible layers.
+    types: list of attention types; n_layers is a multiple of its length.
+    n_layers: int, number of blocks.
+    store_activations_below: int, as of ReversibleSerial.
+    mode: 'train', 'eval' or 'predict'.
+  """
+  n_repeats = n_layers // len(types)
+  return ReversibleSerial(
+    [make_block(t) for _ in range(n_repeats) for t in types],
+    n_repeats=n_repeats,
+    store_activations_below=store_activations_below,
+    mode=mode,
+  )
+
+
 def check_types(model, n_layers, n_name, types, name):
   """Returns attention types as a list, after a check that they fit a stack.
 
@@ -191,11 +211,12 @@ def check_positive(model, **values):
       )
 
 
-def check_model_mode(model, mode):
-  """Refuses modes that models do not have."""
-  if mode not in ('train', 'eval', 'predict'):
+def check_loss_chunk_size(model, loss_chunk_size):
+  """Refuses a negative number of positions."""
+  if loss_chunk_size < 0:
     raise ReformerError(
-      f"{model}.mode is {mode!r}: it can be 'train', 'eval' or 'predict'"
+      f'{model}.loss_chunk_size is {loss_chunk_size}: give an int of at least '
+      '0 (0: no slices)'
     )
 
 

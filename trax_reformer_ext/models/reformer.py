@@ -8,19 +8,20 @@ from trax_reformer_ext.errors import ReformerError
 from trax_reformer_ext.layers import (
   MicroBatches,
   OncePerSource,
-  ReversibleSerial,
   SelfAttention,
   SlicedLogits,
 )
+from trax_reformer_ext.layers._common import check_mode
 from trax_reformer_ext.models.blocks import (
   Block,
   check_dense,
-  check_model_mode,
+  check_loss_chunk_size,
   check_options,
   check_positive,
   check_types,
   encoder_block,
   encoder_decoder_block,
+  stack,
 )
 from trax_reformer_ext.models.positions import (
   longest_input,
@@ -118,7 +119,7 @@ def Reformer(
     ReformerError: arguments that the model can't do, by name.
   """
   model = 'Reformer'
-  check_model_mode(model, mode)
+  check_mode(model, mode)
   check_positive(
     model,
     input_vocab_size=input_vocab_size,
@@ -137,11 +138,7 @@ def Reformer(
       f'{model}.n_heads is {n_heads}, but d_model is {d_model}: give a divisor '
       'of d_model'
     )
-  if loss_chunk_size < 0:
-    raise ReformerError(
-      f'{model}.loss_chunk_size is {loss_chunk_size}: give an int of at least '
-      '0 (0: no slices)'
-    )
+  check_loss_chunk_size(model, loss_chunk_size)
   encoder_types = check_types(
     model,
     n_encoder_layers,
@@ -204,25 +201,16 @@ def Reformer(
     options=options,
   )
 
-  def stack(blocks, types, mode):
-    return ReversibleSerial(
-      blocks,
-      n_repeats=len(blocks) // len(types),
-      store_activations_below=store_activations_below,
-      mode=mode,
-    )
-
   encoder = tl.Serial(
     in_embedder,
     encode_positions(encoder_mode),
     tl.Dup(),
     stack(
-      [
-        encoder_block(encoder_types[i % len(encoder_types)], block)
-        for i in range(n_encoder_layers)
-      ],
+      lambda attention_type: encoder_block(attention_type, block),
       encoder_types,
-      encoder_mode,
+      n_encoder_layers,
+      store_activations_below=store_activations_below,
+      mode=encoder_mode,
     ),
     _average(),
     tl.LayerNorm(),
@@ -232,14 +220,15 @@ def Reformer(
 
   if strictly_causal is not None:
     options = options | {'strictly_causal': strictly_causal}
-  block = block._replace(mode=mode, options=options)
+  decoder_options = block._replace(mode=mode, options=options)
   decoder = stack(
-    [
-      encoder_decoder_block(decoder_types[i % len(decoder_types)], block)
-      for i in range(n_decoder_layers)
-    ],
+    lambda attention_type: encoder_decoder_block(
+      attention_type, decoder_options
+    ),
     decoder_types,
-    mode,
+    n_decoder_layers,
+    store_activations_below=store_activations_below,
+    mode=mode,
   )
   # The target's mask goes behind the source and its mask, where it is taken.
   masked = decoder.n_in > 4

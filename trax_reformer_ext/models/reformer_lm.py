@@ -6,18 +6,19 @@ from trax import layers as tl
 from trax_reformer_ext.errors import ReformerError
 from trax_reformer_ext.layers import (
   MicroBatches,
-  ReversibleSerial,
   SelfAttention,
   SlicedLogits,
 )
+from trax_reformer_ext.layers._common import check_mode
 from trax_reformer_ext.models.blocks import (
   Block,
   check_dense,
-  check_model_mode,
+  check_loss_chunk_size,
   check_options,
   check_positive,
   check_types,
   decoder_block,
+  stack,
 )
 from trax_reformer_ext.models.positions import (
   longest_input,
@@ -134,7 +135,7 @@ def ReformerLM(
   """
   del attention_chunk_size
   model = 'ReformerLM'
-  check_model_mode(model, mode)
+  check_mode(model, mode)
   check_positive(
     model,
     vocab_size=vocab_size,
@@ -176,9 +177,6 @@ def ReformerLM(
     predict_mem_len=predict_mem_len,
     options=options,
   )
-  blocks = [
-    decoder_block(types[i % len(types)], block, causal) for i in range(n_layers)
-  ]
   body = [
     tl.ShiftRight(mode=mode) if shift_right else [],
     tl.Embedding(vocab_size, d_model),
@@ -195,9 +193,10 @@ def ReformerLM(
       pos_max_offset_to_add=pos_max_offset_to_add,
     ),
     tl.Dup(),
-    ReversibleSerial(
-      blocks,
-      n_repeats=n_layers // len(types),
+    stack(
+      lambda attention_type: decoder_block(attention_type, block, causal),
+      types,
+      n_layers,
       store_activations_below=store_activations_below,
       mode=mode,
     ),
@@ -221,11 +220,7 @@ def ReformerLM(
 
 
 def _projection(vocab_size, d_model, chunk_size, *, sparsity_type, **sparse):
-  if chunk_size < 0:
-    raise ReformerError(
-      f'ReformerLM.loss_chunk_size is {chunk_size}: give an int of at least 0 '
-      '(0: no slices)'
-    )
+  check_loss_chunk_size('ReformerLM', chunk_size)
   is_sparse = sparse['sparsity'] and sparsity_type not in (None, 'None')
   if chunk_size and (is_sparse or sparse['prob_sparse'] is not None):
     raise ReformerError(

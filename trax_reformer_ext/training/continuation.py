@@ -61,7 +61,7 @@ def open_generator(stored, folder, length, **options):
     **options: of Generator.
   """
   size = 1 << max(0, length - 1).bit_length()
-  longest = longest_sequence(predict_model(1))
+  longest = longest_sequence(predict_model(1, initialise=False))
   if longest is not None:
     size = min(size, longest)
   model = predict_model(size)

@@ -15,15 +15,16 @@ def can_predict():
   return 'predict_mem_len' in parameters
 
 
-def predict_model(length):
+def predict_model(length, initialise=True):
   """Makes the configured model in mode 'predict'.
 
   Args:
     length: int, tokens that its caches hold; None for all that its positions
       allow.
+    initialise: bool; False to look at its layers alone, without weights.
 
   Returns:
-    An initialised model, before its first call.
+    A model, before its first call.
 
   Raises:
     ReformerError: a model without cached decoding.
@@ -36,6 +37,7 @@ def predict_model(length):
       'trax_reformer_ext.Reformer'
     )
   model = configured('model')(mode='predict', predict_mem_len=length)
-  ids = shapes.ShapeDtype((1, 1), np.int32)
-  model.init(ids if model.n_in == 1 else (ids,) * model.n_in)
+  if initialise:
+    ids = shapes.ShapeDtype((1, 1), np.int32)
+    model.init(ids if model.n_in == 1 else (ids,) * model.n_in)
   return model

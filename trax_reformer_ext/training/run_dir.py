@@ -9,6 +9,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from trax_reformer_ext.errors import ReformerError
+from trax_reformer_ext.files import written_beside
 
 FULL_CONFIG = 'config_full.gin'
 OPERATIVE_CONFIG = 'config.gin'
@@ -89,7 +90,5 @@ def check_weights(folder, stored, expected):
 
 def _write(folder, name, text):
   path = os.path.join(folder, name)
-  part = f'{path}.part'
-  with open(part, 'w', encoding='utf-8') as f:
+  with written_beside(path) as part, open(part, 'w', encoding='utf-8') as f:
     f.write(text)
-  os.replace(part, path)

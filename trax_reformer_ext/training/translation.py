@@ -63,7 +63,7 @@ def translate(lines, inputs, stored, folder, *, max_length=None, **options):
     load_weights(model, stored, folder)
     return model
 
-  model = predict_model(1)
+  model = predict_model(1, initialise=False)
   if model.n_in != 2:
     raise ReformerError(
       'train.model is no encoder-decoder: translation needs '
@@ -107,12 +107,7 @@ def translate_by_run(folder, lines, **options):
   Raises:
     ReformerError: no run there or not one of translation, and as translate.
   """
-  inputs = configured_inputs()
-  if not is_translation(inputs):
-    raise ReformerError(
-      f'--output_dir is {str(folder)!r}, which is no translation run: give a '
-      'run that was trained on trax_reformer_ext.translation_inputs'
-    )
+  inputs = _inputs_of_run(folder)
   stored = run_dir.read_weights(folder)
   return translate(lines, inputs, stored, folder, **options)
 
@@ -136,11 +131,25 @@ def bleu_of_run(folder, split='validation', **options):
   # Imported here, as a run on other data does not need it.
   from sacrebleu.metrics import BLEU
 
-  pairs = list(configured_inputs().pairs(split))
-  translated = translate_by_run(folder, [s for s, _ in pairs], **options)
+  inputs = _inputs_of_run(folder)
+  pairs = list(inputs.pairs(split))
+  stored = run_dir.read_weights(folder)
+  sources = [source for source, _ in pairs]
+  translated = translate(sources, inputs, stored, folder, **options)
   metric = BLEU()
   score = metric.corpus_score(translated, [[target for _, target in pairs]])
   return Bleu(score.score, len(pairs), str(metric.get_signature()))
+
+
+def _inputs_of_run(folder):
+  """The configured inputs, which must be pairs of sentences."""
+  inputs = configured_inputs()
+  if not is_translation(inputs):
+    raise ReformerError(
+      f'--output_dir is {str(folder)!r}, which is no translation run: give a '
+      'run that was trained on trax_reformer_ext.translation_inputs'
+    )
+  return inputs
 
 
 def _check_vocabulary(vocabulary, model):

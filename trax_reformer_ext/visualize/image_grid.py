@@ -1,8 +1,8 @@
 """Images beside each other."""
 
-import os
-
 import numpy as np
+
+from trax_reformer_ext.files import written_beside
 
 _GAP = 4
 
@@ -31,6 +31,5 @@ def draw_image_grid(path, rows, scale=2):
       top, left = (n * k + _GAP * (n + 1) for n, k in ((i, height), (j, width)))
       canvas[top : top + height, left : left + width] = image
   canvas = canvas.repeat(scale, axis=0).repeat(scale, axis=1)
-  part = f'{path}.part'
-  Image.fromarray(canvas).save(part, format='png')
-  os.replace(part, path)
+  with written_beside(path) as part:
+    Image.fromarray(canvas).save(part, format='png')

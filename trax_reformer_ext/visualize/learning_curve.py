@@ -1,6 +1,6 @@
 """The learning curve of a run."""
 
-import os
+from trax_reformer_ext.files import written_beside
 
 
 def draw_learning_curve(path, curves, levels, unit='bits per byte'):
@@ -41,7 +41,5 @@ def draw_learning_curve(path, curves, levels, unit='bits per byte'):
   axes.legend(loc='upper center')
   for side in ('top', 'right'):
     axes.spines[side].set_visible(False)
-  # Beside the target and then renamed, so that no half picture is ever seen.
-  part = f'{path}.part'
-  figure.savefig(part, format='png')
-  os.replace(part, path)
+  with written_beside(path) as part:
+    figure.savefig(part, format='png')

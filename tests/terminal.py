@@ -1,0 +1,48 @@
+"""The trax-reformer command in a process of its own on a pseudo-terminal."""
+
+import fcntl
+import os
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+
+COMMAND = [sys.executable, '-m', 'trax_reformer_ext']
+
+
+def interrupt(arguments, when, seconds):
+  """Runs the command and sends it Ctrl-C once it has said something.
+
+  Args:
+    arguments: list of str.
+    when: str, what it must have said before.
+    seconds: float, after which it is killed.
+
+  Returns:
+    (exit code, all that it said).
+  """
+  ours, its = os.openpty()
+  fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack('4H', 24, 160, 0, 0))
+  process = subprocess.Popen(
+    [*COMMAND, *arguments],
+    stdin=subprocess.DEVNULL,
+    stdout=its,
+    stderr=its,
+  )
+  os.close(its)
+  said, interrupted, deadline = '', False, time.monotonic() + seconds
+  while time.monotonic() < deadline:
+    if select.select([ours], [], [], 1)[0]:
+      try:
+        said += os.read(ours, 4096).decode()
+      except OSError:  # the other end is closed
+        break
+    if when in said and not interrupted:
+      process.send_signal(signal.SIGINT)
+      interrupted = True
+  os.close(ours)
+  process.kill()  # without effect on one that has ended
+  return process.wait(), said
