@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import select
 import signal
 import struct
@@ -18,7 +19,7 @@ def interrupt(arguments, when, seconds):
 
   Args:
     arguments: list of str.
-    when: str, what it must have said before.
+    when: str, a regular expression for what it must have said before.
     seconds: float, after which it is killed.
 
   Returns:
@@ -37,10 +38,10 @@ def interrupt(arguments, when, seconds):
   while time.monotonic() < deadline:
     if select.select([ours], [], [], 1)[0]:
       try:
-        said += os.read(ours, 4096).decode()
+        said += os.read(ours, 4096).decode(errors='replace')
       except OSError:  # the other end is closed
         break
-    if when in said and not interrupted:
+    if re.search(when, said) and not interrupted:
       process.send_signal(signal.SIGINT)
       interrupted = True
   os.close(ours)

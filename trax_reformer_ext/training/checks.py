@@ -1,4 +1,4 @@
-"""Checks that a model, its data and its loss go together."""
+"""Checks that a model, its data, its loss and its checkpoint go together."""
 
 import numpy as np
 from trax import layers as tl
@@ -81,6 +81,49 @@ def check_loss(model, loss_layer):
       f'set {name}.loss_chunk_size > 0, or leave train.loss_fn and '
       'Metrics.chunked at their defaults'
     )
+
+
+def check_weights(model, stored, folder):
+  """Refuses weights of another model.
+
+  Args:
+    model: initialised Trax layer.
+    stored: list of arrays, the weights of a checkpoint.
+    folder: str, the directory of its run.
+
+  Raises:
+    ReformerError: another vocabulary, or other shapes.
+  """
+  own = list(_named_weights(model, model.weights))
+  shapes = [np.shape(x) for x in stored]
+  wanted = [x.shape for _, x in own]
+  if shapes == wanted:
+    return
+  detail = f'{len(shapes)} weights, where this one has {len(wanted)}'
+  differing = [i for i, x in enumerate(wanted) if shapes[i : i + 1] != [x]]
+  if len(shapes) == len(wanted):
+    i = differing[0]
+    detail = f'{shapes[i]}, where {own[i][0]} is {wanted[i]}'
+    if own[i][0].startswith('Embedding') and shapes[i][1:] == wanted[i][1:]:
+      name, size = find_vocab_sizes(model)[0]
+      detail = f'a vocabulary of {shapes[i][0]}, where {name} is {size}'
+  raise ReformerError(
+    f"--output_dir is {str(folder)!r}, which holds another model's run "
+    f'({detail}): choose another directory, or the config of that run'
+  )
+
+
+def _named_weights(layer, weights):
+  """Yields (name of the layer, array), in the order of flat weights."""
+  if isinstance(weights, (tuple, list)):
+    inside = len(weights) == len(layer.sublayers)
+    for i, w in enumerate(weights):
+      yield from _named_weights(layer.sublayers[i] if inside else layer, w)
+  elif isinstance(weights, dict):
+    for key in sorted(weights):
+      yield from _named_weights(layer, weights[key])
+  else:
+    yield layer.name.partition('(')[0], weights
 
 
 def _embeddings(layer):

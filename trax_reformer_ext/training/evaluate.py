@@ -19,6 +19,7 @@ from trax_reformer_ext.layers import LSHSelfAttention, Metrics
 from trax_reformer_ext.training import run_dir
 from trax_reformer_ext.training.checks import (
   check_ids,
+  check_weights,
   find_vocab_sizes,
   is_chunked,
 )
@@ -134,8 +135,7 @@ def load_weights(model, stored, folder):
   Raises:
     ReformerError: weights of another model.
   """
-  own, _ = tl.flatten_weights_and_state(model.weights, ())
-  run_dir.check_weights(folder, stored, own)
+  check_weights(model, stored, folder)
   model.weights, _ = tl.unflatten_weights_and_state(
     stored, (), (model.weights, ()), weights_only=True
   )

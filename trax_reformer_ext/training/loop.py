@@ -16,6 +16,7 @@ from trax_reformer_ext.training import run_dir
 from trax_reformer_ext.training.checks import (
   check_ids,
   check_loss,
+  check_weights,
   find_vocab_sizes,
 )
 from trax_reformer_ext.training.progress import Progress
@@ -51,8 +52,7 @@ class Loop(training.Loop):
     """As Trax's, after a check that the weights are those of this model."""
     folder = directory or self._output_dir
     if filename is None and folder and run_dir.has_weights(folder):
-      own, _ = tl.flatten_weights_and_state(self._model.weights, ())
-      run_dir.check_weights(folder, run_dir.read_weights(folder), own)
+      check_weights(self._model, run_dir.read_weights(folder), folder)
     super().load_checkpoint(directory, filename)
 
   def save_checkpoint(self, basename):

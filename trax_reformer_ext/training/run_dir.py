@@ -5,7 +5,6 @@ import os
 import pathlib
 
 import gin
-import numpy as np
 from numpy.lib import format as npy
 
 from trax_reformer_ext.errors import ReformerError
@@ -61,31 +60,6 @@ def read_weights(folder):
   except (OSError, EOFError, ValueError) as e:
     raise ReformerError(f'{path} cannot be read ({e}): it is damaged') from e
   return arrays
-
-
-def check_weights(folder, stored, expected):
-  """Refuses weights of another model.
-
-  Args:
-    folder: str, the run's directory.
-    stored: list of arrays.
-    expected: list of arrays, or of whatever has a shape.
-
-  Raises:
-    ReformerError: shapes that differ.
-  """
-  shapes = [tuple(np.shape(x)) for x in stored]
-  wanted = [tuple(x.shape) for x in expected]
-  if shapes == wanted:
-    return
-  detail = f'{len(shapes)} weights against {len(wanted)}'
-  if len(shapes) == len(wanted):
-    i = next(i for i, shape in enumerate(shapes) if shape != wanted[i])
-    detail = f'weight {i} has shape {shapes[i]} against {wanted[i]}'
-  raise ReformerError(
-    f"--output_dir is {str(folder)!r}, which holds another model's run "
-    f'({detail}): choose another directory, or the config of that run'
-  )
 
 
 def _write(folder, name, text):
