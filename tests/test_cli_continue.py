@@ -1,9 +1,12 @@
 """Continuing a text by the trax-reformer command."""
 
+import os
 import re
+import subprocess
 
 import pytest
 
+from tests.terminal import COMMAND, interrupt
 from tests.test_cli import TINY, assert_mistake, call
 
 
@@ -74,9 +77,51 @@ def test_a_folder_without_a_checkpoint(run, tmp_path, capsys):
   )
 
 
-def test_a_checkpoint_of_another_architecture(run, capsys):
-  binding = '--config=trax_reformer_ext.ReformerLM.d_ff = 48'
-  assert_mistake(generate(capsys, run, binding), "another model's run")
+@pytest.mark.parametrize(
+  'binding,message',
+  [
+    (
+      'vocab_size = 320',
+      '(a vocabulary of 258, where ReformerLM.vocab_size is 320)',
+    ),
+    ('d_ff = 48', '((16, 32), where Dense_48 is (16, 48))'),
+    ('n_layers = 2', 'weights, where this one has '),
+  ],
+)
+def test_a_checkpoint_of_another_model(binding, message, run, capsys):
+  binding = f'--config=trax_reformer_ext.ReformerLM.{binding}'
+  result = generate(capsys, run, binding)
+  assert_mistake(result, "another model's run")
+  assert message in result[2]
+
+
+def test_two_devices_give_the_same_text(run):
+  """The real command, once more with the host split into two devices."""
+  texts = []
+  for n in (1, 2):
+    flag = f'--xla_force_host_platform_device_count={n}'
+    result = subprocess.run(
+      [*COMMAND, 'generate', f'--output_dir={run}', '--length=20'],
+      env={**os.environ, 'XLA_FLAGS': flag},
+      capture_output=True,
+      text=True,
+    )
+    assert (result.returncode, result.stderr) == (0, '')
+    texts.append(result.stdout)
+  assert texts[0] == texts[1] != ''
+
+
+def test_ctrl_c_leaves_what_was_generated(run, tmp_path):
+  """A real process on a pseudo-terminal, interrupted while it generates."""
+  code, said = interrupt(
+    ['generate', f'--output_dir={run}', '--length=12000'],
+    when=r'(?s).{100}',
+    seconds=120,
+  )
+  assert code == 130
+  assert 'Traceback' not in said
+  text, _, last = said.rpartition('trax-reformer: stopped')
+  assert len(text) >= 100 and text.endswith('\n') and last
 
 
 def test_evaluation_with_caches_gives_the_same(run, capsys):

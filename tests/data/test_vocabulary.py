@@ -78,7 +78,7 @@ def test_a_model_with_other_special_ids_is_refused(tmp_path):
     ((2, 'bpe', 1.0), 'vocab_size is 2: give an int of at least 4'),
     ((60.0, 'bpe', 1.0), 'vocab_size is 60.0: give an int of at least 4'),
     ((48, 'word', 1.0), "model_type is 'word': give one of unigram, bpe"),
-    ((48, 'bpe', 0), 'character_coverage is 0: give a number above 0'),
+    ((48, 'bpe', 0.97), 'character_coverage is 0.97: give a number from 0.98'),
   ],
 )
 def test_parameters_that_the_data_does_not_support(parameters, message):

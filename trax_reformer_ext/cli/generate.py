@@ -28,8 +28,9 @@ from trax_reformer_ext.visualize.image_grid import draw_image_grid
 
 HELP = 'continue a text, complete an image, or translate a file'
 DESCRIPTION = """\
-Continues a text with the last checkpoint of a run on text; what is generated
-appears as it comes. The same seed gives the same text.
+Continues a text with the last checkpoint of a run on text, of bytes or of
+sentencepiece tokens; what is generated appears as it comes. The same seed gives
+the same text.
 
 With a run on images, completes an image (or, without --image, makes whole ones)
 and writes a PNG: the image, what is kept of it, and the samples.
@@ -103,7 +104,8 @@ def add_arguments(parser):
     type=int,
     default=256,
     metavar='N',
-    help='bytes to add (default: 256)',
+    help='tokens to add: bytes, or sentencepiece tokens where the run is on '
+    'subwords (default: 256)',
   )
   group = parser.add_argument_group('completing an image')
   group.add_argument(
@@ -188,14 +190,20 @@ def _continue(folder, arguments):
   prompt = (arguments.prompt or '').encode('utf-8', errors='surrogateescape')
   if arguments.prompt_file is not None:
     prompt = read_bytes(arguments.prompt_file, '--prompt_file')
-  pieces = continue_by_run(
-    folder,
-    prompt,
-    arguments.length,
-    **_sampling(arguments),
-  )
-  for piece in pieces:
-    print(piece, end='', flush=True)
+  # What the data says of itself is no continuation.
+  with contextlib.redirect_stdout(sys.stderr):
+    pieces = continue_by_run(
+      folder,
+      prompt,
+      arguments.length,
+      **_sampling(arguments),
+    )
+  try:
+    for piece in pieces:
+      print(piece, end='', flush=True)
+  except KeyboardInterrupt:
+    print(flush=True)  # what is said of it comes on a line of its own
+    raise
   print()
 
 

@@ -6,10 +6,11 @@ from trax_reformer_ext.training import configs
 HELP = 'write a data set in the form in which it is trained on'
 DESCRIPTION = """\
 Writes a data set in the form in which it is trained on, in TFDS's layout:
-enwik8, imagenet64, bytes_folder (your own files), image_folder (your own
-images), translation (your own parallel texts) or one of TFDS's data sets with
-pairs of texts; for the last two also a vocabulary. Source files are looked for
-in --manual_dir and not unpacked there.
+enwik8, imagenet64, bytes_folder (your own files), subwords (your own texts, as
+sentencepiece tokens), image_folder (your own images), translation (your own
+parallel texts) or one of TFDS's data sets with pairs of texts; for subwords and
+the last two also a vocabulary. Source files are looked for in --manual_dir and
+not unpacked there.
 
 examples:
   trax-reformer prepare enwik8 --data_dir=data
@@ -17,6 +18,8 @@ examples:
   trax-reformer prepare imagenet64 --data_dir=data --manual_dir=~/downloads
   trax-reformer prepare imagenet64/npz --data_dir=data --manual_dir=~/downloads
   trax-reformer prepare bytes_folder --data_dir=data --path=my_texts
+  trax-reformer prepare subwords --data_dir=data --path=book.txt \\
+    --config='trax_reformer_ext.train_text_vocabulary.vocab_size=320'
   trax-reformer prepare image_folder --data_dir=data --path=my_images
   trax-reformer prepare translation --data_dir=data --source=train.en.gz \\
     --target=train.de.gz --validation_source=val.en.gz \\
@@ -50,7 +53,7 @@ def add_arguments(parser):
     'downloads/manual in --data_dir)',
   )
   parser.add_argument(
-    '--length', type=int, metavar='N', help='bytes in a sequence'
+    '--length', type=int, metavar='N', help='bytes or tokens in a sequence'
   )
   parser.add_argument(
     '--path', metavar='PATH', help='your own files: a folder or one file'

@@ -36,7 +36,7 @@ def prepare(
     data_dir: str, where to write; None for TFDS's default.
     manual_dir: str, where source files lie; None for $REFORMER_DATA or, without
       it, data_dir/downloads/manual.
-    length: int, bytes in a sequence; None for the default.
+    length: int, bytes or tokens in a sequence; None for the default.
     path: str, the user's files.
     skip_broken: bool, whether images that can't be decoded are left out, or
       else an error.
@@ -129,4 +129,14 @@ def _report(info):
     n = info.splits[split].num_examples
     print(
       f'  {split:<11}{n:>10,} sequences of {length:,} {n_tokens:>16,} tokens'
+      f'{_of_bytes(metadata, split)}'
     )
+
+
+def _of_bytes(metadata, split):
+  """What the tokens of a split were made of, where they are not bytes."""
+  if 'n_bytes' not in metadata:
+    return ''
+  n_unknown = metadata['n_unknown'][split]
+  unknown = f' ({n_unknown:,} unknown)' if n_unknown else ''
+  return f'{unknown} for {metadata["n_bytes"][split]:,} bytes'

@@ -7,6 +7,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from trax_reformer_ext.data.records import open_records, prepared_infos
+from trax_reformer_ext.data.text_vocabulary import MODEL, TextVocabulary
+from trax_reformer_ext.errors import ReformerError
 
 
 class RecordTokens:
@@ -55,3 +57,28 @@ def open_splits(dataset_name, data_dir, **config):
   print(f'Data: {train.description}')
   splits = {split: RecordTokens(open_split(split)) for split in train.splits}
   return splits, train.length
+
+
+def open_vocabulary(data_dir, **config):
+  """Opens the vocabulary that the data set 'subwords' was encoded with.
+
+  Args:
+    data_dir: str, where it was prepared; None for TFDS's default.
+    **config: as of open_records.
+
+  Returns:
+    TextVocabulary.
+
+  Raises:
+    ReformerError: as open_records, or the vocabulary is missing, damaged or
+      another one.
+  """
+  records = open_records('subwords', data_dir, 'train', **config)
+  vocabulary = TextVocabulary(records.folder / MODEL)
+  if vocabulary.size != records.vocab_size:
+    raise ReformerError(
+      f'vocabulary {vocabulary.path} has {vocabulary.size:,} ids, not the '
+      f'{records.vocab_size:,} of the data beside it: remove its directory and '
+      'run trax-reformer prepare again'
+    )
+  return vocabulary

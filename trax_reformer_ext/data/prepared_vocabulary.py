@@ -11,7 +11,11 @@ import numpy as np
 from tqdm import tqdm
 
 from trax_reformer_ext.data import writing
-from trax_reformer_ext.data.vocabulary import Vocabulary, train_model
+from trax_reformer_ext.data.vocabulary import (
+  Vocabulary,
+  model_name,
+  train_model,
+)
 from trax_reformer_ext.errors import ReformerError
 
 _FOLDER = 'vocabularies'
@@ -76,7 +80,7 @@ def train_vocabulary(
     languages: (source, target), names of the features of the pairs.
     vocab_size: int, number of ids.
     model_type: 'unigram' or 'bpe'.
-    character_coverage: float in (0, 1], the share of the characters that get
+    character_coverage: float in [0.98, 1], the share of the characters that get
       pieces of their own; what has none becomes unknown.
     max_pairs: int, pairs to train on, evenly spaced among all.
 
@@ -91,9 +95,7 @@ def train_vocabulary(
     raise ReformerError(
       f'train_vocabulary.max_pairs is {max_pairs!r}: give an int of at least 1'
     )
-  name = f'{model_type}{vocab_size}'
-  if character_coverage != 1:
-    name += f'_coverage{character_coverage}'
+  name = model_name(vocab_size, model_type, character_coverage)
   step = math.ceil(len(splits['train']) / max_pairs)
   if step > 1:
     name += f'_every{step}'

@@ -24,6 +24,7 @@ class Records:
 
   Attributes:
     name: str, of the data set.
+    folder: pathlib.Path, where it lies.
     description: str, one line for the user: what the data is made of.
     splits: list of str, all of the data set.
     length: int, token ids in a record.
@@ -46,7 +47,7 @@ class Records:
         f'split is {split!r}, which {info.full_name} does not have: give one '
         f'of {", ".join(info.splits)}'
       )
-    self.name = info.name
+    self.name, self.folder = info.name, pathlib.Path(info.data_dir)
     self.description = info.metadata['description']
     self.splits = list(info.splits)
     self.vocab_size = info.metadata['vocab_size']

@@ -39,25 +39,7 @@ class Vocabulary:
       ReformerError: the file is missing or damaged, or its pad, end and unknown
         are not 0, 1 and 2.
     """
-    processor = spm.SentencePieceProcessor()
-    try:
-      with open(path, 'rb') as f:
-        processor.LoadFromSerializedProto(f.read())
-    except OSError as e:
-      raise ReformerError(
-        f'vocabulary {path} cannot be read ({e.strerror})'
-      ) from e
-    except RuntimeError as e:
-      raise ReformerError(
-        f'vocabulary {path} is damaged or no sentencepiece model: {_AGAIN}'
-      ) from e
-    ids = processor.pad_id(), processor.eos_id(), processor.unk_id()
-    if ids != (PAD, END, UNKNOWN):
-      raise ReformerError(
-        f'vocabulary {path} has the ids {ids} for pad, end and unknown, not '
-        f'{(PAD, END, UNKNOWN)}: {_AGAIN}'
-      )
-    return cls(str(path), processor)
+    return cls(str(path), load_processor(path))
 
   def encode(self, texts):
     """Ids of texts: a list of lists of int, each ending in 1.
@@ -82,15 +64,65 @@ class Vocabulary:
 _AGAIN = 'remove its directory and run trax-reformer prepare again'
 
 
-def train_model(sentences, vocab_size, model_type, character_coverage):
+def load_processor(path):
+  """Loads a sentencepiece model whose pad, end and unknown are 0, 1 and 2.
+
+  Args:
+    path: str.
+
+  Returns:
+    sentencepiece.SentencePieceProcessor.
+
+  Raises:
+    ReformerError: as Vocabulary.load.
+  """
+  processor = spm.SentencePieceProcessor()
+  try:
+    with open(path, 'rb') as f:
+      processor.LoadFromSerializedProto(f.read())
+  except OSError as e:
+    raise ReformerError(
+      f'vocabulary {path} cannot be read ({e.strerror})'
+    ) from e
+  except RuntimeError as e:
+    raise ReformerError(
+      f'vocabulary {path} is damaged or no sentencepiece model: {_AGAIN}'
+    ) from e
+  ids = processor.pad_id(), processor.eos_id(), processor.unk_id()
+  if ids != (PAD, END, UNKNOWN):
+    raise ReformerError(
+      f'vocabulary {path} has the ids {ids} for pad, end and unknown, not '
+      f'{(PAD, END, UNKNOWN)}: {_AGAIN}'
+    )
+  return processor
+
+
+def model_name(vocab_size, model_type, character_coverage):
+  """What a model with these parameters is called, such as 'unigram8000'."""
+  name = f'{model_type}{vocab_size}'
+  if character_coverage != 1:
+    name += f'_coverage{character_coverage}'
+  return name
+
+
+def train_model(
+  sentences,
+  vocab_size,
+  model_type,
+  character_coverage,
+  name='train_vocabulary',
+  **options,
+):
   """Trains a sentencepiece model; the same sentences give the same bytes.
 
   Args:
     sentences: iterator over str.
     vocab_size: int.
     model_type: 'unigram' or 'bpe'.
-    character_coverage: float in (0, 1], the share of the characters that get
+    character_coverage: float in [0.98, 1], the share of the characters that get
       pieces of their own.
+    name: str, of the configurable that the parameters are of.
+    **options: further ones of sentencepiece.
 
   Returns:
     bytes of the .model file.
@@ -98,21 +130,7 @@ def train_model(sentences, vocab_size, model_type, character_coverage):
   Raises:
     ReformerError: a parameter that the sentences can't support.
   """
-  name = 'train_vocabulary'
-  if type(vocab_size) is not int or vocab_size < 4:
-    raise ReformerError(
-      f'{name}.vocab_size is {vocab_size!r}: give an int of at least 4'
-    )
-  if model_type not in MODEL_TYPES:
-    raise ReformerError(
-      f'{name}.model_type is {model_type!r}: give one of '
-      f'{", ".join(MODEL_TYPES)}'
-    )
-  if not 0 < character_coverage <= 1:
-    raise ReformerError(
-      f'{name}.character_coverage is {character_coverage!r}: give a number '
-      'above 0, at most 1'
-    )
+  check_parameters(vocab_size, model_type, character_coverage, name)
   model = io.BytesIO()
   try:
     spm.SentencePieceTrainer.train(
@@ -128,10 +146,34 @@ def train_model(sentences, vocab_size, model_type, character_coverage):
       # Sums depend on their number, and so does the model.
       num_threads=16,
       minloglevel=2,
+      **options,
     )
   except RuntimeError as e:
     raise ReformerError(_explain(e, f'{name}.vocab_size', vocab_size)) from e
   return model.getvalue()
+
+
+def check_parameters(vocab_size, model_type, character_coverage, name):
+  """Refuses parameters of train_model that no sentences can support.
+
+  Raises:
+    ReformerError: by the name of the parameter.
+  """
+  if type(vocab_size) is not int or vocab_size < 4:
+    raise ReformerError(
+      f'{name}.vocab_size is {vocab_size!r}: give an int of at least 4'
+    )
+  if model_type not in MODEL_TYPES:
+    raise ReformerError(
+      f'{name}.model_type is {model_type!r}: give one of '
+      f'{", ".join(MODEL_TYPES)}'
+    )
+  number = isinstance(character_coverage, (int, float))
+  if not (number and 0.98 <= character_coverage <= 1):
+    raise ReformerError(
+      f'{name}.character_coverage is {character_coverage!r}: give a number '
+      'from 0.98 to 1'
+    )
 
 
 def _explain(e, name, value):

@@ -5,10 +5,12 @@ import math
 import os
 
 import gin
+import numpy as np
 from trax import layers as tl
 
 from trax_reformer_ext.data.entropy import entropies
 from trax_reformer_ext.data.text import TextInputs
+from trax_reformer_ext.data.vocabulary import UNKNOWN
 from trax_reformer_ext.training import translation
 from trax_reformer_ext.training.continuation import continue_text
 from trax_reformer_ext.training.evaluate import eval_model, measure
@@ -29,14 +31,14 @@ def report(
 ):
   """Prints a run's held-out figure and draws its learning curve.
 
-  For text also the entropies to beat, and a sample; for pairs of sentences
-  some translations.
+  For text also the entropies of its bytes, which are to beat, and a sample;
+  for pairs of sentences some translations.
 
   Args:
     loop: Loop after training on inputs.
     inputs: TokenInputs or TranslationInputs.
-    prompt_length: int, held-out bytes that the sample goes on from.
-    sample_length: int, bytes to sample; 0 for no sample.
+    prompt_length: int, held-out tokens that the sample goes on from.
+    sample_length: int, tokens to sample; 0 for no sample.
     temperature: float, of the sample.
     sample_seed: int.
     n_batches: int, evaluation batches of the split validation to measure;
@@ -44,9 +46,12 @@ def report(
     n_translations: int, held-out sentences to translate.
   """
   text = inputs.text('validation') if isinstance(inputs, TextInputs) else None
+  subwords = text is not None and inputs.vocabulary is not None
   pairs = translation.is_translation(inputs)
   what, unit, of_what = 'tokens', 'bits/dim', ''
-  if text is not None:
+  if subwords:
+    unit = 'bits/token'
+  elif text is not None:
     what, unit = 'bytes', 'bits/byte'
   elif pairs:
     what, unit, of_what = 'target tokens', 'bits/token', 'pairs '
@@ -65,33 +70,52 @@ def report(
     f'  this model       {figures.bits_per_dim:.3f} {unit}, '
     f'accuracy {figures.accuracy:.4f}'
   )
+  if subwords:
+    _print_bits_per_byte(figures.bits_per_dim, inputs, n_batches)
   levels = {}
   if text is not None:
     order_0, order_1 = entropies(text)
     levels = {'order-1 entropy': order_1, 'order-0 entropy': order_0}
     for name, value in levels.items():
-      print(f'  {name}  {value:.3f} {unit}')
+      print(f'  {name}  {value:.3f} bits/byte')
     if sample_length and can_predict():
-      prompt = text[:prompt_length].tobytes()
+      prompt = inputs.splits['validation'].read(0, n)[:prompt_length]
       pieces = continue_text(
         _weights(loop),
         loop.output_dir,
         prompt,
         sample_length,
+        inputs.vocabulary,
         temperature=temperature,
         seed=sample_seed,
       )
-      shown = prompt.decode('utf-8', errors='replace')[-32:]
+      end = inputs.to_bytes(prompt).tobytes()
+      shown = end.decode('utf-8', errors='replace')[-32:]
       print(
         f'\nA sample at temperature {temperature}, after {len(prompt)} '
-        f'held-out bytes that end in {shown!r}:\n{_indent("".join(pieces))}'
+        f'held-out {what} that end in {shown!r}:\n{_indent("".join(pieces))}'
       )
   if pairs and n_translations and can_predict():
     _print_translations(loop, inputs, n_translations)
   if loop.output_dir is not None:
     path = os.path.join(loop.output_dir, 'learning_curve.png')
+    # The curve of tokens is not one of bytes.
+    levels = {} if subwords else levels
     draw_learning_curve(path, _curves(loop), levels, unit.replace('/', ' per '))
     print(f'\nLearning curve: {path}')
+
+
+def _print_bits_per_byte(bits_per_token, inputs, n_batches):
+  """Prints what the measured tokens come to by the bytes they stand for."""
+  batches = itertools.islice(inputs.split_batches('validation'), n_batches)
+  ids = np.concatenate([ids[weights > 0] for ids, _, weights in batches])
+  ratio = len(inputs.to_bytes(ids)) / len(ids)
+  n_unknown = np.count_nonzero(ids == UNKNOWN)
+  note = f', {n_unknown:,} tokens unknown' if n_unknown else ''
+  print(
+    f'                   {bits_per_token / ratio:.3f} bits/byte, with '
+    f'{ratio:.3f} bytes a token{note}'
+  )
 
 
 def _print_translations(loop, inputs, n):

@@ -13,6 +13,7 @@ from trax_reformer_ext import ReformerError
 from trax_reformer_ext.data import sources
 from trax_reformer_ext.data.builders import BUILDERS
 from trax_reformer_ext.data.records import Records
+from trax_reformer_ext.data.text_vocabulary import MODEL, TextVocabulary
 
 LENGTH = 100
 
@@ -135,6 +136,39 @@ class BytesFolderTest(_Case):
     builder = self._prepared(path=path, length=70)
     data = (self._ids(builder) - 2).astype(np.uint8).tobytes()
     assert data == path.read_bytes()
+
+
+class SubwordsTest(_Case):
+  """A vocabulary of no more than the characters, so that tokens are these."""
+
+  DATASET_CLASS = BUILDERS['subwords']
+  SPLITS = {'train': 27, 'validation': 2, 'test': 2}
+  TEXT = ''.join(f'  {i:05}\t\r\n' for i in range(300))
+
+  @classmethod
+  def make_data(cls, folder):
+    (folder / 'a').write_text(cls.TEXT[:1000], newline='')
+    (folder / 'b').write_text(cls.TEXT[1000:], newline='')
+
+  def _make_builder(self, config=None):
+    del config
+    return self.dataset_class(data_dir=self.tmp_dir, **self._parameters())
+
+  def _parameters(self, length=LENGTH):
+    characters = {*self.TEXT} - {'\n', '\t'}
+    size = 5 + len(characters)
+    return dict(path=self.EXAMPLE_DIR, length=length, vocab_size=size)
+
+  def test_ids_are_the_text(self):
+    builder = self._prepared(**self._parameters(70))
+    vocabulary = TextVocabulary(builder.data_path / MODEL)
+    self.assertEqual(vocabulary.decode(self._ids(builder)), self.TEXT)
+    metadata = builder.info.metadata
+    self.assertEqual(metadata['n_tokens'], metadata['n_bytes'])
+    self.assertEqual(metadata['vocab_size'], vocabulary.size)
+    parameters = {'length': 70, 'path': str(self.EXAMPLE_DIR)}
+    name = f'unigram{vocabulary.size}'
+    self.assertEqual(metadata['parameters'], {**parameters, 'vocabulary': name})
 
 
 class ImageFolderTest(_Case):

@@ -10,6 +10,9 @@ from trax_reformer_ext.data.builders.image_folder import (
 from trax_reformer_ext.data.builders.imagenet64 import (
   imagenet64_dataset_builder,
 )
+from trax_reformer_ext.data.builders.subwords import (
+  subwords_dataset_builder,
+)
 from trax_reformer_ext.data.builders.translation import (
   translation_dataset_builder,
 )
@@ -21,6 +24,7 @@ BUILDERS = {
     enwik8_dataset_builder,
     image_folder_dataset_builder,
     imagenet64_dataset_builder,
+    subwords_dataset_builder,
     translation_dataset_builder,
   )
 }

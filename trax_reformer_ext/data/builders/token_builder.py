@@ -71,11 +71,25 @@ class TokenBuilder(base.SequenceBuilder, skip_registration=True):
 
   def _generate_examples(self, split, source, start, stop):
     self.info.metadata['n_tokens'][split] = stop - start
-    length = self.builder_config.length
-    n = math.ceil((stop - start) / length)
-    for i in range(n):
-      first = start + i * length
-      data = source.read(first, min(first + length, stop))
-      ids = tokens.encode(np.frombuffer(data, np.uint8))
-      ids = np.pad(ids, (0, length - len(ids)))
-      yield base.ordered_key(i, n), {'inputs': ids}
+
+    def read(first, last):
+      data = source.read(start + first, start + last)
+      return tokens.encode(np.frombuffer(data, np.uint8))
+
+    yield from examples(stop - start, self.builder_config.length, read)
+
+
+def examples(n_tokens, length, read):
+  """Yields the examples of a split with their keys, the last one padded.
+
+  Args:
+    n_tokens: int, in the split.
+    length: int, of an example.
+    read: function of (start, stop) that returns those ids, int32.
+  """
+  n = math.ceil(n_tokens / length)
+  for i in range(n):
+    start = i * length
+    ids = read(start, min(start + length, n_tokens))
+    ids = np.pad(ids, (0, length - len(ids)))
+    yield base.ordered_key(i, n), {'inputs': ids}
