@@ -100,13 +100,15 @@ def check_weights(model, stored, folder):
   if shapes == wanted:
     return
   detail = f'{len(shapes)} weights, where this one has {len(wanted)}'
-  differing = [i for i, x in enumerate(wanted) if shapes[i : i + 1] != [x]]
   if len(shapes) == len(wanted):
-    i = differing[0]
-    detail = f'{shapes[i]}, where {own[i][0]} is {wanted[i]}'
-    if own[i][0].startswith('Embedding') and shapes[i][1:] == wanted[i][1:]:
-      name, size = find_vocab_sizes(model)[0]
-      detail = f'a vocabulary of {shapes[i][0]}, where {name} is {size}'
+    i = next(i for i, shape in enumerate(shapes) if shape != wanted[i])
+    layer, size = own[i][0], wanted[i]
+    detail = f'{shapes[i]}, where {layer} is {size}'
+    if layer.startswith('Embedding') and shapes[i][1:] == size[1:]:
+      names = {n: name for name, n in reversed(find_vocab_sizes(model))}
+      detail = (
+        f'a vocabulary of {shapes[i][0]}, where {names[size[0]]} is {size[0]}'
+      )
   raise ReformerError(
     f"--output_dir is {str(folder)!r}, which holds another model's run "
     f'({detail}): choose another directory, or the config of that run'
