@@ -66,9 +66,9 @@ def image_inputs(
       f'image_inputs.dataset_name is {dataset_name!r}: give one of '
       f'{", ".join(_DATASETS)}'
     )
-  splits, length = _load(dataset_name, data_dir, source, path)
+  splits, records = _load(dataset_name, data_dir, source, path)
   return TokenInputs(
-    splits, length, batch_size, eval_batch_size, seed=seed, **hosts
+    splits, records.length, batch_size, eval_batch_size, seed=seed, **hosts
   )
 
 

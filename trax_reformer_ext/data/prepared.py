@@ -47,7 +47,7 @@ def open_splits(dataset_name, data_dir, **config):
     **config: as of open_records.
 
   Returns:
-    (dict from split to RecordTokens, int length of a record).
+    (dict from split to RecordTokens, Records of the split 'train').
 
   Raises:
     ReformerError: as open_records.
@@ -56,24 +56,21 @@ def open_splits(dataset_name, data_dir, **config):
   train = open_split('train')
   print(f'Data: {train.description}')
   splits = {split: RecordTokens(open_split(split)) for split in train.splits}
-  return splits, train.length
+  return splits, train
 
 
-def open_vocabulary(data_dir, **config):
+def open_vocabulary(records):
   """Opens the vocabulary that the data set 'subwords' was encoded with.
 
   Args:
-    data_dir: str, where it was prepared; None for TFDS's default.
-    **config: as of open_records.
+    records: Records of any of its splits.
 
   Returns:
     TextVocabulary.
 
   Raises:
-    ReformerError: as open_records, or the vocabulary is missing, damaged or
-      another one.
+    ReformerError: the vocabulary is missing, damaged or another one.
   """
-  records = open_records('subwords', data_dir, 'train', **config)
   vocabulary = TextVocabulary(records.folder / MODEL)
   if vocabulary.size != records.vocab_size:
     raise ReformerError(

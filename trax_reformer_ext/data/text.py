@@ -162,9 +162,10 @@ def _open(dataset_name, data_dir, path, length):
 
 @functools.lru_cache(maxsize=2)
 def _open_subwords(data_dir, path, length, vocabulary):
-  config = dict(path=path, length=length, vocabulary=vocabulary)
-  splits, _ = open_splits('subwords', data_dir, **config)
-  return splits, open_vocabulary(data_dir, **config)
+  splits, records = open_splits(
+    'subwords', data_dir, path=path, length=length, vocabulary=vocabulary
+  )
+  return splits, open_vocabulary(records)
 
 
 @functools.lru_cache(maxsize=2)

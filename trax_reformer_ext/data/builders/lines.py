@@ -1,8 +1,6 @@
 """Lines of text files, plain or gzipped."""
 
-import gzip
-import zlib
-
+from trax_reformer_ext.data.builders import packed
 from trax_reformer_ext.errors import ReformerError
 
 
@@ -24,21 +22,13 @@ def read_lines(name, path):
   """
   number = 0
   try:
-    with (gzip.open if path.endswith('.gz') else open)(path, 'rb') as f:
+    with packed.opened(name, path, ('.gz',), ': give a text file') as f:
       for number, line in enumerate(f, start=1):  # noqa: B007
         yield line.removesuffix(b'\n').removesuffix(b'\r').decode()
   except UnicodeDecodeError as e:
     raise ReformerError(
       f'{name} {path} is not UTF-8 at line {number} ({e.reason}, byte '
       f'0x{e.object[e.start]:02x}): convert it'
-    ) from e
-  except (gzip.BadGzipFile, EOFError, zlib.error) as e:
-    raise ReformerError(
-      f'{name} {path} cannot be unpacked ({e}): get it again'
-    ) from e
-  except OSError as e:
-    raise ReformerError(
-      f'{name} {path} cannot be read ({e.strerror}): give a text file'
     ) from e
 
 

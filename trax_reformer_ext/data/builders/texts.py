@@ -1,13 +1,7 @@
 """Texts of a user's own files, plain or packed."""
 
-import gzip
-import lzma
-import zlib
-
-from trax_reformer_ext.data.builders import base, folders
+from trax_reformer_ext.data.builders import base, folders, packed
 from trax_reformer_ext.errors import ReformerError
-
-_OPENERS = {'.gz': gzip.open, '.xz': lzma.open}
 
 
 def read_texts(path):
@@ -52,15 +46,8 @@ def split_text(data, what):
 
 
 def _read(path):
-  try:
-    with _OPENERS.get(path.suffix, open)(path, 'rb') as f:
-      data = f.read()
-  except (gzip.BadGzipFile, lzma.LZMAError, EOFError, zlib.error) as e:
-    raise ReformerError(
-      f'path {path} cannot be unpacked ({e}): get it again'
-    ) from e
-  except OSError as e:
-    raise ReformerError(f'path {path} cannot be read ({e.strerror})') from e
+  with packed.opened('path', path) as f:
+    data = f.read()
   try:
     data.decode()
   except UnicodeDecodeError as e:
