@@ -27,12 +27,15 @@ def interrupt(arguments, when, seconds):
   """
   ours, its = os.openpty()
   fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack('4H', 24, 160, 0, 0))
+  # A shell's background jobs ignore Ctrl-C, and so does what they start.
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
   process = subprocess.Popen(
     [*COMMAND, *arguments],
     stdin=subprocess.DEVNULL,
     stdout=its,
     stderr=its,
   )
+  signal.signal(signal.SIGINT, before)
   os.close(its)
   said, interrupted, deadline = '', False, time.monotonic() + seconds
   while time.monotonic() < deadline:
