@@ -61,7 +61,6 @@ def _bindings(steps, options):
     f'{inputs}.length': _LENGTH,
     f'{inputs}.batch_size': 1,
     f'{inputs}.eval_batch_size': 1,
-    'report.sample_length': 0,
   }
   return [
     *(f'trax_reformer_ext.{k} = {v!r}' for k, v in parameters.items()),

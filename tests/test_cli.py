@@ -156,11 +156,12 @@ def small_source(name, folder):
     ('reformer_enwik8_8gb', 'a PREFIX of the 100,000,000'),
     ('reformer_bytes_folder', 'bytes in 1 files'),
     ('reformer_imagenet64', 'imagenet64 from plain images'),
+    ('reformer_imagenet64_small', 'imagenet64 from plain images'),
     ('reformer_duplication', 'Held-out tokens (the split validation, 1,024'),
   ],
 )
 def test_configs_run_small(name, said, tmp_path, capsys):
-  dataset = name.removeprefix('reformer_')
+  dataset = name.removeprefix('reformer_').removesuffix('_small')
   source = small_source(dataset, tmp_path)
   data_dir = tmp_path / 'data'
   if dataset in ('bytes_folder', 'enwik8', 'imagenet64'):

@@ -17,7 +17,8 @@ class Generator:
 
   A prompt is consumed by one parallel pass. After that a compiled loop adds a
   piece of tokens at a time, in caches that are updated where they are. Prompts
-  are padded to powers of two, so that few programs are compiled.
+  are padded to one of four lengths between two powers of two, so that few
+  programs are compiled.
   """
 
   def __init__(
@@ -126,8 +127,9 @@ class Generator:
     return self._draw(keys, logits)
 
   def _bucket(self, n_prompt, length):
-    """A padded length of prompts, with which the start is a power of two."""
-    padded = (1 << n_prompt.bit_length()) - 1
+    """A padded length of prompts: with the start, one of four an octave."""
+    step = max(1, 1 << n_prompt.bit_length() >> 3)
+    padded = -(-(n_prompt + 1) // step) * step - 1
     if self._longest is None:
       return padded
     if n_prompt + length > self._longest:

@@ -34,21 +34,15 @@ class LSHCache(NamedTuple):
   """All tokens so far, and for each bucket its latest members.
 
   Attributes:
-    keys: float [batch, heads, size, d_qk].
-    values: float [batch, heads, size, d_v].
-    buckets: int32 [batch, heads, rounds, size], by position.
-    numbers: int32 [batch, heads, rounds, size], how many members a token's
-      bucket had before it.
+    tokens: float [batch, heads, size, d_qk + d_v], keys and values side by
+      side, as they are read together and from anywhere.
     counts: int32 [batch, heads, rounds, n_buckets], members of each bucket.
     members: int32 [batch, heads, rounds, n_buckets, window], positions of the
       latest members: the n-th is at the place n % window.
     lengths: int32 [batch], tokens so far.
   """
 
-  keys: jax.Array
-  values: jax.Array
-  buckets: jax.Array
-  numbers: jax.Array
+  tokens: jax.Array
   counts: jax.Array
   members: jax.Array
   lengths: jax.Array
@@ -174,24 +168,15 @@ def start_lsh(q, v, buckets, lengths, *, n_buckets, window, size):
   buckets = jnp.where(real, buckets.astype(jnp.int32), n_buckets)
   order, rank = sort_by_bucket(buckets, n_buckets + 1)
   first, last = bucket_ends(buckets, order, rank)
-  numbers = rank - first
   at = _leading(batch, heads, rounds)
   counts = jnp.zeros((batch, heads, rounds, n_buckets), jnp.int32)
   counts = counts.at[*at, buckets].set(last - first, mode='drop')
   # Only the latest members are kept; the others are put nowhere.
-  place = jnp.where(last - rank <= window, numbers % window, window)
+  place = jnp.where(last - rank <= window, (rank - first) % window, window)
   members = jnp.zeros(counts.shape + (window,), jnp.int32)
   members = members.at[*at, buckets, place].set(position, mode='drop')
-  grow = lambda x, axis: _grow(x, size, axis)
-  return LSHCache(
-    keys=grow(normalised_keys(q), 2),
-    values=grow(v, 2),
-    buckets=grow(buckets, 3),
-    numbers=grow(numbers, 3),
-    counts=counts,
-    members=members,
-    lengths=lengths,
-  )
+  tokens = _grow(_side_by_side(normalised_keys(q), v), size, 2)
+  return LSHCache(tokens, counts, members, lengths)
 
 
 def step_lsh(q, v, buckets, cache):
@@ -209,49 +194,39 @@ def step_lsh(q, v, buckets, cache):
   t = cache.lengths
   buckets = buckets.astype(jnp.int32)[..., 0]
   batch, heads, rounds = buckets.shape
-  size, window = cache.keys.shape[2], cache.members.shape[-1]
+  size, window = cache.tokens.shape[2], cache.members.shape[-1]
   b, h, r = (x[..., 0] for x in _leading(batch, heads, rounds))
   counts = cache.counts[b, h, r, buckets]
-  seen = cache.members[b, h, r, buckets]  # [batch, heads, rounds, window]
+  members = cache.members[b, h, r, buckets]  # [batch, heads, rounds, window]
   # What grows with the context is written before it is read: the other order
   # costs a copy of it all.
   cache = LSHCache(
-    keys=_put(cache.keys, normalised_keys(q), t, 2),
-    values=_put(cache.values, v, t, 2),
-    buckets=_put(cache.buckets, buckets[..., None], t, 3),
-    numbers=_put(cache.numbers, counts[..., None], t, 3),
+    tokens=_put(cache.tokens, _side_by_side(normalised_keys(q), v), t, 2),
     counts=cache.counts.at[b, h, r, buckets].add(1),
     members=cache.members.at[b, h, r, buckets, counts % window].set(
       t[:, None, None]
     ),
     lengths=t + 1,
   )
-  allowed = _positions(counts[..., None] - 1, window) >= 0
-  allowed &= ~_seen_in_earlier_round(cache, seen, buckets, counts)
-  seen, allowed = (
-    x.reshape(batch, heads, rounds * window) for x in (seen, allowed)
+  exist = _positions(counts[..., None] - 1, window) >= 0
+  members = jnp.where(exist, members, size)  # comes last when sorted
+  members = jnp.sort(members.reshape(batch, heads, rounds * window))
+  # Equal ones, of several rounds, count once.
+  again = members[..., 1:] == members[..., :-1]
+  allowed = (members < size).at[..., 1:].min(~again)
+  seen = jnp.take_along_axis(
+    cache.tokens, members[..., None], axis=2, mode='clip'
   )
-  take = lambda x: jnp.take_along_axis(x, seen[..., None], axis=2)
-  out = _attend(q, v, take(cache.keys), take(cache.values), allowed)
-  return _nan_beyond(size, t, out), cache
-
-
-def _seen_in_earlier_round(cache, seen, buckets, counts):
-  """Whether a round before admits the same token: each counts once."""
-  window = cache.members.shape[-1]
-  rounds = buckets.shape[2]
-  result = [jnp.zeros_like(seen[:, :, 0], bool)]
-  for r in range(1, rounds):
-    earlier = jnp.zeros_like(result[0])
-    for s in range(r):
-      of_seen = lambda x, s=s, r=r: jnp.take_along_axis(
-        x[:, :, s], seen[:, :, r], axis=-1
-      )
-      earlier |= (of_seen(cache.buckets) == buckets[:, :, s, None]) & (
-        of_seen(cache.numbers) >= counts[:, :, s, None] - window
-      )
-    result.append(earlier)
-  return jnp.stack(result, axis=2)
+  # Zeros in place of a half leave the other one.
+  d_qk = q.shape[-1]
+  out = _attend(
+    _side_by_side(q, jnp.zeros_like(v)),
+    _side_by_side(jnp.zeros_like(q), v),
+    seen,
+    seen,
+    allowed,
+  )
+  return _nan_beyond(size, t, out[..., d_qk:]), cache
 
 
 def _attend(q, v, keys, values, allowed):
@@ -283,6 +258,10 @@ def _attend(q, v, keys, values, allowed):
   some = total > 0
   out = jnp.where(some, out / jnp.where(some, total, 1), v[:, :, 0])
   return out.astype(v.dtype)[:, :, None]
+
+
+def _side_by_side(keys, values):
+  return jnp.concatenate([keys.astype(values.dtype), values], axis=-1)
 
 
 def _scaled(q, shared):

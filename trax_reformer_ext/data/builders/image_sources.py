@@ -243,7 +243,9 @@ def _errors_of(path):
   try:
     yield
   except FileNotFoundError as e:
-    raise ReformerError(f'{path} is missing') from e
+    raise ReformerError(
+      f'{path} is missing: put it there, or name another source'
+    ) from e
   except OSError as e:
     raise ReformerError(f'{path} cannot be read ({e.strerror or e})') from e
   except _ARCHIVE_ERRORS as e:
