@@ -1,10 +1,10 @@
 """Times cached generation at several contexts.
 
 The 8 GB enwik8 shape (gin_configs/models/reformer_lm_8gb.gin) with 4 layers and
-random weights: the prompt's parallel pass, then tokens one by one. What is
-compiled is compiled before.
+random weights: the prompt's parallel pass, then tokens one by one. All is
+compiled before; then the contexts take turns, and figures are medians.
 
-  python benchmarks/generation.py                       # about 10 minutes
+  python benchmarks/generation.py                       # about 4 minutes
   python benchmarks/generation.py --contexts=1024,16384
 """
 
@@ -37,34 +37,35 @@ def main():
     [f'trax_reformer_ext.ReformerLM.n_layers = {arguments.layers}'],
   )
   print(f'JAX {jax.__version__}, {jax.devices()[0]}')
+  contexts = [int(context) for context in arguments.contexts.split(',')]
+  programs = [prepare(context) for context in contexts]
+  turns = [[program() for program in programs] for _ in range(_REPEATS)]
   print('| context | prompt, ms a token | one by one, ms a token | ratio |')
   print('|---|---|---|---|')
-  for context in map(int, arguments.contexts.split(',')):
-    prompt, token = measure(context)
+  for context, figures in zip(contexts, zip(*turns, strict=True), strict=True):
+    prompt, token = map(statistics.median, zip(*figures, strict=True))
     print(
-      f'| {context:,} | {prompt:.3f} | {token:.2f} | {token / prompt:.0f} |',
-      flush=True,
+      f'| {context:,} | {prompt:.3f} | {token:.2f} | {token / prompt:.0f} |'
     )
 
 
-def measure(context):
-  """Milliseconds a token: (of the prompt's pass, of a step after it)."""
-  model = predict_model(context)
+def prepare(context):
+  """A function that measures (ms a token of the prompt, ms of a step)."""
   n_added = _N_PIECES * _PIECE
   # With the start token and what is added, the context is full.
   prompt = np.random.default_rng(0).integers(2, 258, context - 1 - n_added)
-  generator = Generator(model, longest=context, piece=_PIECE)
-  list(generator.generate([prompt], 1))  # compiles
-  prompts, tokens = [], []
-  for _ in range(_REPEATS):
+  generator = Generator(predict_model(context), longest=context, piece=_PIECE)
+
+  def measure():
     times = [time.perf_counter()]
     for _ in generator.generate([prompt], n_added):
       times.append(time.perf_counter())
     first, *pieces = np.diff(times)
     piece = statistics.median(pieces)
-    prompts.append((first - piece) / len(prompt))
-    tokens.append(piece / _PIECE)
-  return tuple(1e3 * statistics.median(t) for t in (prompts, tokens))
+    return 1e3 * (first - piece) / len(prompt), 1e3 * piece / _PIECE
+
+  measure()  # compiles
+  return measure
 
 
 if __name__ == '__main__':
