@@ -28,6 +28,7 @@ from trax_reformer_ext.layers import (
   ReversibleSerial,
   ReversibleSwap,
   SelfAttention,
+  SinusoidalInitializer,
 )
 from trax_reformer_ext.models import Reformer, ReformerLM
 
@@ -46,6 +47,7 @@ __all__ = [
   'ReversibleSerial',
   'ReversibleSwap',
   'SelfAttention',
+  'SinusoidalInitializer',
   'duplication_inputs',
   'image_inputs',
   'text_inputs',

@@ -5,7 +5,10 @@ from trax import layers as tl
 from trax.shapes import ShapeDtype
 
 from trax_reformer_ext import AxialPositionalEncoding, ReformerError
-from trax_reformer_ext.layers import PositionalEncoding
+from trax_reformer_ext.layers import (
+  PositionalEncoding,
+  SinusoidalInitializer,
+)
 
 SHAPE, D_EMBS = (4, 2, 3), (3, 1, 2)
 
@@ -100,3 +103,29 @@ def test_learned_encoding_equals_trax():
   np.testing.assert_array_equal(
     ours.pure_fn(x, weights, state, rng)[0], expected
   )
+
+
+def test_sinusoidal_initial_positions_are_like_their_neighbours():
+  initialise = SinusoidalInitializer(stddev=0.05)
+  layer = AxialPositionalEncoding((8, 4), (16, 32), initialise)
+  weights, _ = layer.init(ShapeDtype((1, 32, 48)))
+  assert [w.shape for w in weights] == [(1, 8, 1, 16), (1, 1, 4, 32)]
+  rows = np.asarray(weights[0])[0, :, 0]
+  np.testing.assert_allclose(np.sqrt((rows**2).mean(axis=1)), 0.05, rtol=1e-5)
+  likeness = rows @ rows[0]
+  assert (np.diff(likeness[:3]) < 0).all()
+  # A shift changes nothing: what attention learns of a distance holds for all.
+  np.testing.assert_allclose(rows[1:] @ rows[1], likeness[:7], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  'options,depth,message',
+  [
+    (dict(shortest=0.0), 4, 'SinusoidalInitializer.shortest is 0.0 and'),
+    (dict(shortest=9.0, longest=8.0), 4, 'longest is 8.0: give positive'),
+    ({}, 3, 'depth 3: give an even depth in pos_d_axial_embs'),
+  ],
+)
+def test_sinusoidal_mistakes_are_named(options, depth, message):
+  with pytest.raises(ReformerError, match=message):
+    SinusoidalInitializer(**options)((5, depth), None)

@@ -18,6 +18,7 @@ from trax_reformer_ext.layers.per_source import OncePerSource, PerSource
 from trax_reformer_ext.layers.position import (
   AxialPositionalEncoding,
   PositionalEncoding,
+  SinusoidalInitializer,
 )
 from trax_reformer_ext.layers.prompt import Prompt, with_prompt_lengths
 from trax_reformer_ext.layers.reversible import (
@@ -45,6 +46,7 @@ __all__ = [
   'ReversibleSerial',
   'ReversibleSwap',
   'SelfAttention',
+  'SinusoidalInitializer',
   'SlicedLogits',
   'drop_buckets',
   'with_prompt_lengths',

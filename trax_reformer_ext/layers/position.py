@@ -5,6 +5,7 @@ import math
 import gin
 import jax
 import jax.numpy as jnp
+import numpy as np
 from trax import layers as tl
 from trax.layers import base
 
@@ -15,6 +16,49 @@ from trax_reformer_ext.layers.prompt import Prompt
 RandomNormalInitializer = gin.external_configurable(
   tl.RandomNormalInitializer, module='trax_reformer_ext'
 )
+
+
+@configurable
+def SinusoidalInitializer(stddev=0.02, shortest=4.0, longest=128.0):
+  """Returns an initializer of position vectors that neighbours nearly share.
+
+  Position p gets sines and cosines of 2 pi p / wavelength (Vaswani et al.
+  2017, section 3.5), with wavelengths in geometric progression. So attention
+  finds what is near before it has learned any position.
+
+  Args:
+    stddev: float, root mean square of the values.
+    shortest: float, shortest wavelength, in positions.
+    longest: float, longest wavelength, in positions.
+
+  Returns:
+    A function of (shape, rng) that makes float32 of a shape (..., depth), of
+    which the leading axes together are the positions; rng is not used.
+
+  Raises:
+    ReformerError: an odd depth, or wavelengths that are not positive.
+  """
+  check(
+    0 < shortest <= longest,
+    f'SinusoidalInitializer.shortest is {shortest} and longest is {longest}: '
+    'give positive wavelengths, the shortest first',
+  )
+
+  def initialise(shape, rng):
+    del rng
+    depth = shape[-1]
+    check(
+      depth % 2 == 0,
+      f'SinusoidalInitializer is for an axis of depth {depth}: give an even '
+      'depth in pos_d_axial_embs',
+    )
+    position = np.arange(math.prod(shape[:-1]))[:, None]
+    wavelengths = np.geomspace(shortest, longest, depth // 2)
+    angles = 2 * np.pi * position / wavelengths
+    waves = np.concatenate([np.sin(angles), np.cos(angles)], axis=-1)
+    return jnp.asarray(2**0.5 * stddev * waves, jnp.float32).reshape(shape)
+
+  return initialise
 
 
 class PositionalEncoding(tl.PositionalEncoding):
