@@ -35,7 +35,10 @@ def main():
   parser.add_argument('--output_dir', required=True, help='of the run')
   parser.add_argument('--n_samples', type=int, default=4, help='(default: 4)')
   parser.add_argument(
-    '--temperature', type=float, default=0.9, help='(default: 0.9)'
+    '--temperature', type=float, default=1.0, help='(default: 1)'
+  )
+  parser.add_argument(
+    '--top_p', type=float, default=0.95, help='(default: 0.95)'
   )
   parser.add_argument('--seed', type=int, default=0, help='(default: 0)')
   parser.add_argument(
@@ -54,6 +57,7 @@ def main():
       arguments.n_samples,
       seed=arguments.seed,
       temperature=arguments.temperature,
+      top_p=arguments.top_p,
     )
     rows.append([original, kept, *samples])
   draw_image_grid(arguments.picture, rows)
