@@ -203,3 +203,34 @@ def test_entropies_of_known_texts():
   noise = np.random.default_rng(0).integers(0, 4, 100_000).astype(np.uint8)
   order_0, order_1 = entropies(noise)
   assert abs(order_0 - 2) < 0.01 and abs(order_1 - 2) < 0.01
+
+
+def test_evaluation_may_have_shorter_windows_than_training():
+  inputs = text_inputs(length=500_000, batch_size=1, eval_length=1000)
+  assert next(inputs.train_stream(1))[0].shape == (1, 500_000)
+  ids, targets, weights = next(inputs.eval_stream(1))
+  assert ids.shape == targets.shape == weights.shape == (8, 1000)
+  n = len(inputs.splits['test'])
+  batches = list(inputs.split_batches('test'))
+  assert sum(int(weights.sum()) for *_, weights in batches) == n
+  assert all(ids.shape == (8, 1000) for ids, *_ in batches)
+
+
+@pytest.mark.parametrize(
+  'lengths,message',
+  [
+    (dict(length=10**8), 'text_inputs.length is 100000000, but the split'),
+    (
+      dict(length=10**8, eval_length=10),
+      'text_inputs.length is 100000000, but the split train of python_stdlib',
+    ),
+    (
+      dict(length=500_000, eval_length=10**7),
+      'text_inputs.eval_length is 10000000, but the split',
+    ),
+    (dict(eval_length=0), 'text_inputs.eval_length is 0: give an int'),
+  ],
+)
+def test_windows_longer_than_the_data_are_refused(lengths, message):
+  with pytest.raises(ReformerError, match=message):
+    text_inputs(**lengths)

@@ -50,8 +50,9 @@ class TokenInputs(SeekableInputs):
   """SeekableInputs over sequences of tokens.
 
   A batch is (inputs, targets, weights): the same token ids twice, int32
-  [batch, length], and weights float32 of the same shape. Tokens are anything
-  with len() and read(start, n), as data/streams.py has it.
+  [batch, length], in evaluation [batch, eval_length], and weights float32 of
+  the same shape. Tokens are anything with len() and read(start, n), as
+  data/streams.py has it.
 
   Attributes:
     splits: dict from 'train', 'validation' and 'test' to tokens.
@@ -70,6 +71,7 @@ class TokenInputs(SeekableInputs):
     random_offsets=False,
     train=None,
     mask=None,
+    eval_length=None,
   ):
     """Sets the streams up.
 
@@ -86,9 +88,11 @@ class TokenInputs(SeekableInputs):
         multiples of length.
       train: tokens to train on; None for splits['train'].
       mask: float32 [length], factors of the weights; None for ones.
+      eval_length: int, tokens in a row of evaluation; None for length.
     """
-    self._length, self._eval_batch_size = length, eval_batch_size
-    self._mask = np.ones(length, np.float32) if mask is None else mask
+    self._eval_length = eval_length or length
+    self._eval_batch_size = eval_batch_size
+    self._mask = mask
     train = splits['train'] if train is None else train
     windows = streams.Windows(train, length, seed if random_offsets else None)
     training = lambda first: streams.prefetch(
@@ -98,7 +102,7 @@ class TokenInputs(SeekableInputs):
       prefetch,
     )
     # In a fixed random order, so that few batches stand for the whole split.
-    held_out = streams.Windows(splits['validation'], length)
+    held_out = streams.Windows(splits['validation'], self._eval_length)
     evaluation = lambda: self._weighted(
       streams.shuffled(held_out, eval_batch_size, seed=0, reshuffle=False)
     )
@@ -114,13 +118,18 @@ class TokenInputs(SeekableInputs):
       ReformerError: another split.
     """
     batches = streams.in_order(
-      self.of_split(split), self._length, self._eval_batch_size
+      self.of_split(split), self._eval_length, self._eval_batch_size
     )
-    return ((ids, ids, weights * self._mask) for ids, weights in batches)
+    return (self._masked(ids, weights) for ids, weights in batches)
 
   def _weighted(self, batches):
     for ids in batches:
-      yield ids, ids, np.tile(self._mask, (len(ids), 1))
+      yield self._masked(ids, np.ones(ids.shape, np.float32))
+
+  def _masked(self, ids, weights):
+    if self._mask is not None:
+      weights = weights * self._mask
+    return ids, ids, weights
 
 
 class SeekableBatches:
@@ -180,8 +189,14 @@ def check_sizes(caller, host_id=0, n_hosts=1, prefetch=0, **sizes):
     )
 
 
-def check_length(caller, dataset_name, length, splits):
+def check_length(parameter, dataset_name, length, splits):
   """Refuses rows that are longer than a split.
+
+  Args:
+    parameter: str, name of the length.
+    dataset_name: str.
+    length: int, tokens in a row.
+    splits: dict from names to tokens.
 
   Raises:
     ReformerError: names the shortest split.
@@ -189,7 +204,7 @@ def check_length(caller, dataset_name, length, splits):
   name = min(splits, key=lambda split: len(splits[split]))
   if length > len(splits[name]):
     raise ReformerError(
-      f'{caller}.length is {length}, but the split {name} of {dataset_name} '
+      f'{parameter} is {length}, but the split {name} of {dataset_name} '
       f'has {len(splits[name])} tokens: use a smaller length or more data'
     )
 

@@ -34,6 +34,7 @@ def text_inputs(
   path=None,
   record_length=None,
   vocabulary=None,
+  eval_length=None,
   host_id=0,
   n_hosts=1,
   prefetch=2,
@@ -65,6 +66,8 @@ def text_inputs(
       not be that of the windows; None for the only one.
     vocabulary: str, which of several that subwords was prepared with, such as
       'unigram8000'; None for the only one.
+    eval_length: int, tokens in a window of evaluation, where the parts for
+      evaluation are shorter than a training window; None for length.
     host_id: int, this host.
     n_hosts: int; each trains on its own rows of a batch.
     prefetch: int, batches made ahead of time by a thread; 0 for none.
@@ -81,6 +84,7 @@ def text_inputs(
   check_sizes(
     'text_inputs',
     length=length,
+    eval_length=length if eval_length is None else eval_length,
     batch_size=batch_size,
     eval_batch_size=eval_batch_size,
     **hosts,
@@ -100,7 +104,7 @@ def text_inputs(
     splits = _open(dataset_name, data_dir, path, record_length)
   else:
     splits = _load(dataset_name, data_dir)
-  check_length('text_inputs', dataset_name, length, splits)
+  _check_lengths(dataset_name, length, eval_length, splits)
   return TextInputs(
     splits,
     length,
@@ -109,6 +113,7 @@ def text_inputs(
     vocabulary=loaded,
     seed=seed,
     random_offsets=True,
+    eval_length=eval_length,
     **hosts,
   )
 
@@ -152,6 +157,17 @@ def _rows(batch_tokens, length, n_hosts):
       f'{length} for each of {n_hosts} hosts: give at least {length * n_hosts}'
     )
   return rows
+
+
+def _check_lengths(dataset_name, length, eval_length, splits):
+  """Refuses windows that are longer than what they are cut from."""
+  if eval_length is None:
+    check_length('text_inputs.length', dataset_name, length, splits)
+    return
+  held_out = dict(splits)
+  train = {'train': held_out.pop('train')}
+  check_length('text_inputs.length', dataset_name, length, train)
+  check_length('text_inputs.eval_length', dataset_name, eval_length, held_out)
 
 
 @functools.lru_cache(maxsize=2)
