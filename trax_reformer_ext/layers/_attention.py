@@ -9,6 +9,11 @@ from trax_reformer_ext.layers._common import (
   check_mode,
   dropout_by_feature,
 )
+from trax_reformer_ext.layers._head_groups import (
+  n_groups_of,
+  run_groups,
+  run_groups_and_grad,
+)
 from trax_reformer_ext.layers.prompt import Prompt
 from trax_reformer_ext.ops.linear import linear
 
@@ -16,9 +21,10 @@ from trax_reformer_ext.ops.linear import linear
 class Attention(base.Layer):
   """Projections to heads, attention, projection back.
 
-  A subclass defines _depths() and _attend(heads, mask, attend_rng, hash_rng,
-  saved) -> (out, saved); and for mode 'predict' _start(heads, saved, lengths)
-  -> cache and _step(heads, cache) -> (out, cache).
+  A subclass defines _depths() and _attend(heads, mask, attend_rng, constants,
+  saved) -> (out, saved), for all heads or some; and for mode 'predict'
+  _start(heads, saved, lengths) -> cache and _step(heads, cache) -> (out,
+  cache).
 
   In mode 'predict' the state is a Prompt before the first call, which takes
   prompts [batch, length, d_model]; then it is the cache of all tokens so far,
@@ -38,6 +44,7 @@ class Attention(base.Layer):
     bias,
     described,
     n_in=None,
+    n_parallel_heads=None,
   ):
     kind = type(self).__name__
     check_mode(kind, mode)
@@ -46,6 +53,12 @@ class Attention(base.Layer):
         isinstance(value, int) and value >= 1,
         f'{kind}.{name} is {value!r}: give an int of at least 1',
       )
+    check(
+      n_parallel_heads is None
+      or (isinstance(n_parallel_heads, int) and n_parallel_heads >= 1),
+      f'{kind}.n_parallel_heads is {n_parallel_heads!r}: give an int of at '
+      'least 1, or None',
+    )
     check(
       not bias,
       f'{kind}.bias is {bias!r}: projections have no bias here; use False',
@@ -64,6 +77,7 @@ class Attention(base.Layer):
       causal=causal,
       dropout=(attention_dropout, output_dropout),
       mode=mode,
+      n_parallel_heads=n_parallel_heads,
       **described,
     )
     arguments = ', '.join(f'{k}={v}' for k, v in described.items())
@@ -71,6 +85,7 @@ class Attention(base.Layer):
     super().__init__(n_in=n_in, name=f'{kind}({arguments})')
     self._n_heads, self._d_qk, self._d_v = n_heads, d_qk, d_v
     self._causal, self._masked = causal, masked
+    self._n_parallel_heads = n_parallel_heads
     train = mode == 'train'
     self._train, self._predict = train, mode == 'predict'
     self._attention_dropout = attention_dropout if train else 0.0
@@ -121,13 +136,59 @@ class Attention(base.Layer):
       (out, saved): out [batch, length, d_model]; saved is () or the hash
       buckets in the smallest integer type that holds them.
     """
-    attend_rng, output_rng, hash_rng = jax.random.split(rng, 3)
-    heads = self._heads(inputs, weights)
-    out, saved = self._attend(
-      heads, self._mask(inputs), attend_rng, hash_rng, saved
+    run, drop, n_groups, constants = self._prepared(inputs, rng)
+    out, saved = run_groups(run, n_groups, inputs, weights, constants, saved)
+    return drop(out), saved
+
+  def forward_and_backward(self, inputs, d_out, weights, rng, saved):
+    """Computes the output and its gradients in one pass over the heads.
+
+    Args:
+      inputs: as forward's.
+      d_out: float [batch, length, d_model], gradient of the output.
+      weights: this layer's weights.
+      rng: the forward pass's JAX PRNG key.
+      saved: what the forward pass saved.
+
+    Returns:
+      (out, gradients of the inputs as a list with None for masks, gradients
+      of the weights).
+    """
+    run, drop, n_groups, constants = self._prepared(inputs, rng)
+    out, d_inputs, d_weights = run_groups_and_grad(
+      run, n_groups, inputs, weights, constants, saved, drop(d_out)
     )
-    out = from_heads(out, weights[-1])
-    return dropout_by_feature(out, self._output_dropout, output_rng), saved
+    return drop(out), d_inputs, d_weights
+
+  def _prepared(self, inputs, rng):
+    """The parts of a pass: attention of some heads, dropout of the output.
+
+    Returns:
+      (run as run_groups takes it, drop, number of groups, constants). drop
+      multiplies by a mask, so it is its own transpose.
+    """
+    attend_rng, output_rng, hash_rng = jax.random.split(rng, 3)
+    x = inputs[0] if isinstance(inputs, (tuple, list)) else inputs
+    mask = self._mask(inputs)
+
+    def run(inputs, weights, constants, saved):
+      heads = self._heads(inputs, weights)
+      out, saved = self._attend(heads, mask, attend_rng, constants, saved)
+      return from_heads(out, weights[-1]), saved
+
+    drop = lambda x: dropout_by_feature(x, self._output_dropout, output_rng)
+    bytes_each = x.shape[0] * x.shape[1] * self._d_qk * x.dtype.itemsize
+    n_groups = 1
+    if self._separable:
+      n_groups = n_groups_of(self._n_heads, self._n_parallel_heads, bytes_each)
+    return run, drop, n_groups, self._constants(x.shape[1], hash_rng)
+
+  _separable = True  # whether heads can be computed apart
+
+  def _constants(self, length, rng):
+    """What each head needs beside its weights: arrays [n_heads, ...]."""
+    del length, rng
+    return ()
 
   def _forward_cached(self, x):
     """Attends from x [batch, length, d_model] to the tokens so far and x."""
@@ -135,7 +196,8 @@ class Attention(base.Layer):
     if isinstance(self.state, Prompt):
       lengths = self.state.of(x)
       mask = jnp.arange(x.shape[1], dtype=jnp.int32) < lengths[:, None]
-      out, saved = self._attend(heads, mask, None, None, None)
+      constants = self._constants(x.shape[1], None)
+      out, saved = self._attend(heads, mask, None, constants, None)
       self.state = self._start(heads, saved, lengths)
     elif x.shape[1] == 1:
       out, self.state = self._step(heads, self.state)

@@ -66,8 +66,8 @@ class SelfAttention(Attention):
       predict_drop_len: accepted for Trax's configs, without effect.
       attention_dropout: float, rate for attention weights.
       output_dropout: float, rate for features of the output.
-      n_parallel_heads: accepted for Trax's configs, without effect: as many
-        heads are computed together as fit the processor's caches.
+      n_parallel_heads: int, heads whose queries, keys and values exist at the
+        same time; None for as many as take 128 MiB.
       use_python_loop: accepted for Trax's configs, without effect.
       use_reference_code: accepted for Trax's configs, without effect.
       wrap: bool, local attention: the first chunk follows the last one, as in
@@ -76,7 +76,7 @@ class SelfAttention(Attention):
     Raises:
       ReformerError: an argument that the layer can't do, by name.
     """
-    del predict_drop_len, n_parallel_heads, use_python_loop, use_reference_code
+    del predict_drop_len, use_python_loop, use_reference_code
     limit = predict_mem_len if chunk_len is None else 1
     check_predict('SelfAttention', mode, causal, masked, limit)
     if chunk_len is None:
@@ -105,14 +105,15 @@ class SelfAttention(Attention):
       output_dropout,
       bias,
       dict(share_qk=share_qk, **self._chunks),
+      n_parallel_heads=n_parallel_heads,
     )
 
   def _depths(self):
     n_keys = 1 if self._share_qk else 2
     return [self._d_qk] * n_keys + [self._d_v]
 
-  def _attend(self, heads, mask, attend_rng, hash_rng, saved):
-    del hash_rng, saved
+  def _attend(self, heads, mask, attend_rng, constants, saved):
+    del constants, saved
     q, k, v = self._q_k_v(heads)
     dropout = dict(dropout=self._attention_dropout, dropout_rng=attend_rng)
     if self._chunks['chunk_len'] is None:

@@ -51,14 +51,15 @@ class EncDecAttention(Attention):
       mode: 'train', 'eval' or 'predict'; dropout is active in 'train'.
       attention_dropout: float, rate for attention weights.
       output_dropout: float, rate for features of the output.
-      n_parallel_heads: accepted for Trax's configs, without effect.
+      n_parallel_heads: int, heads whose queries, keys and values exist at the
+        same time; None for as many as take 128 MiB.
       use_python_loop: accepted for Trax's configs, without effect.
       use_reference_code: accepted for Trax's configs, without effect.
 
     Raises:
       ReformerError: an argument that the layer can't do, by name.
     """
-    del n_parallel_heads, use_python_loop, use_reference_code
+    del use_python_loop, use_reference_code
     super().__init__(
       n_heads,
       d_qk,
@@ -71,6 +72,7 @@ class EncDecAttention(Attention):
       False,
       {},
       n_in=3 if masked else 2,
+      n_parallel_heads=n_parallel_heads,
     )
 
   def _depths(self):
@@ -80,8 +82,8 @@ class EncDecAttention(Attention):
     x, source = inputs[:2]
     return [x, source, source]
 
-  def _attend(self, heads, mask, attend_rng, hash_rng, saved):
-    del hash_rng, saved
+  def _attend(self, heads, mask, attend_rng, constants, saved):
+    del constants, saved
     dropout = dict(dropout=self._attention_dropout, dropout_rng=attend_rng)
     return full_attention(*heads, mask, **dropout), ()
 

@@ -46,7 +46,7 @@ class LSHSelfAttention(Attention):
     output_dropout=0.0,
     max_length_for_buckets=None,
     bias=False,
-    n_parallel_heads=1,
+    n_parallel_heads=None,
     use_python_loop=False,
     use_reference_code=False,
     attend_across_buckets=True,
@@ -83,8 +83,8 @@ class LSHSelfAttention(Attention):
       max_length_for_buckets: int, the length by which n_buckets=None is
         resolved in mode 'predict'; None for predict_mem_len.
       bias: must be False.
-      n_parallel_heads: accepted for Trax's configs, without effect: as many
-        heads are computed together as fit the processor's caches.
+      n_parallel_heads: int, heads whose queries, keys and values exist at the
+        same time; None for as many as take 128 MiB.
       use_python_loop: accepted for Trax's configs, without effect.
       use_reference_code: accepted for Trax's configs, without effect.
       attend_across_buckets: bool; False sees only keys of the own bucket.
@@ -106,7 +106,7 @@ class LSHSelfAttention(Attention):
       ReformerError: an argument that the layer can't do, by name.
     """
     del share_qk, predict_drop_len
-    del n_parallel_heads, use_python_loop, use_reference_code
+    del use_python_loop, use_reference_code
     kind = 'LSHSelfAttention'
     check_chunks(kind, chunk_len, n_chunks_before, n_chunks_after)
     check(
@@ -156,6 +156,7 @@ class LSHSelfAttention(Attention):
         hash_fn=hash_fn,
         **self._rounds,
       ),
+      n_parallel_heads=n_parallel_heads,
     )
 
   @property
@@ -166,20 +167,20 @@ class LSHSelfAttention(Attention):
   def _depths(self):
     return [self._d_qk, self._d_v]
 
-  def _attend(self, heads, mask, attend_rng, hash_rng, saved):
+  def _attend(self, heads, mask, attend_rng, rotations, saved):
     q, v = heads
     dropout = dict(dropout=self._attention_dropout, dropout_rng=attend_rng)
-    if self._is_exact(q):
+    if self._is_exact(q.shape[2]):
       out = full_attention(q, None, v, mask, causal=self._causal, **dropout)
       return out, ()
-    n_buckets = self._n_buckets_for(q)
+    n_buckets = self._n_buckets_for(q.shape[2])
     total = hashing.total_buckets(n_buckets)
     check(
       not isinstance(saved, tuple),
       'ReversibleSerial.reverse_and_grad has no hash buckets of the forward '
       'pass: differentiate with jax.grad',
     )
-    buckets = self._hash(q, n_buckets, hash_rng) if saved is None else saved
+    buckets = self._hash(q, n_buckets, rotations) if saved is None else saved
     out = lsh_attention(
       q,
       v,
@@ -195,43 +196,54 @@ class LSHSelfAttention(Attention):
   def _start(self, heads, saved, lengths):
     q, v = heads
     size = cache_size(q, self._predict_mem_len)
-    if self._is_exact(q):
+    if self._is_exact(q.shape[2]):
       return cached_attention.start_full(q, None, v, lengths, size=size)
     window = max(1, self._rounds['n_chunks_before']) * self._rounds['chunk_len']
-    n_buckets = hashing.total_buckets(self._n_buckets_for(q))
+    n_buckets = hashing.total_buckets(self._n_buckets_for(q.shape[2]))
     return cached_attention.start_lsh(
       q, v, saved, lengths, n_buckets=n_buckets, window=window, size=size
     )
 
   def _step(self, heads, cache):
     q, v = heads
-    if self._is_exact(q):
+    if self._is_exact(1):
       return cached_attention.step_full(q, None, v, cache)
-    buckets = self._hash(q, self._n_buckets_for(q), None)
+    rotations = self._constants(1, None)
+    buckets = self._hash(q, self._n_buckets_for(1), rotations)
     return cached_attention.step_lsh(q, v, buckets, cache)
 
-  def _length(self, q):
+  @property
+  def _separable(self):
+    return self._hash_fn is None  # which hashes all heads at once
+
+  def _constants(self, length, rng):
+    """The rotations of each head."""
+    if self._hash_fn is not None or self._is_exact(length):
+      return ()
+    if not self._train:
+      rng = jax.random.PRNGKey(self._hash_seed)
+    n_buckets = self._n_buckets_for(length)
+    return hashing.random_rotations(
+      rng, self._n_heads, self._d_qk, self._n_hashes, n_buckets
+    )
+
+  def _hash(self, q, n_buckets, rotations):
+    if self._hash_fn is not None:
+      return self._hash_fn(q)
+    return hashing.hash_vectors(q, rotations, n_buckets)
+
+  def _deciding(self, length):
     """The length that decides: in 'predict' the same for every step."""
-    return self._max_length_for_buckets if self._predict else q.shape[2]
+    return self._max_length_for_buckets if self._predict else length
 
-  def _is_exact(self, q):
-    return self._length(q) < self._exact_attention_below
+  def _is_exact(self, length):
+    return self._deciding(length) < self._exact_attention_below
 
-  def _n_buckets_for(self, q):
+  def _n_buckets_for(self, length):
     if self._n_buckets is not None:
       return self._n_buckets
     chunk_len = self._rounds['chunk_len']
-    return hashing.n_buckets_for_length(self._length(q), chunk_len)
-
-  def _hash(self, q, n_buckets, rng):
-    if self._hash_fn is not None:
-      return self._hash_fn(q)
-    if not self._train:
-      rng = jax.random.PRNGKey(self._hash_seed)
-    rotations = hashing.random_rotations(
-      rng, self._n_heads, self._d_qk, self._n_hashes, n_buckets
-    )
-    return hashing.hash_vectors(q, rotations, n_buckets)
+    return hashing.n_buckets_for_length(self._deciding(length), chunk_len)
 
 
 def _smallest_int(n_values):

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from trax import layers as tl
 from trax.layers import combinators as cb
 
@@ -90,19 +91,9 @@ class ReversibleHalfResidual(tl.ReversibleHalfResidual):
       d_inputs = [d_x] + [None] * (len(context) - 1)
       d_weights = ((d_w,),)
     else:
-      where = [i for i, d in enumerate(d_context) if d is not None]
-
-      def residual_of(inputs, weights):
-        full = list(context)
-        for i, x in zip(where, inputs, strict=True):
-          full[i] = x
-        return self._residual(tuple(full), weights, state, rng, saved)[0]
-
-      residual, vjp = jax.vjp(residual_of, [context[i] for i in where], weights)
-      d_some, d_weights = vjp(d_accumulator.astype(residual.dtype))
-      d_inputs = [None] * len(d_context)
-      for i, d in zip(where, d_some, strict=True):
-        d_inputs[i] = d
+      residual, d_inputs, d_weights = self._residual_and_grad(
+        context, d_accumulator, d_context, weights, state, saved, rng
+      )
     d_context = [
       d if g is None else d + g.astype(d.dtype)
       for d, g in zip(d_context, d_inputs, strict=True)
@@ -110,21 +101,74 @@ class ReversibleHalfResidual(tl.ReversibleHalfResidual):
     accumulator -= residual.astype(accumulator.dtype)
     return (accumulator, *context), (d_accumulator, *d_context), d_weights
 
+  def _residual_and_grad(
+    self, context, d_residual, d_context, weights, state, saved, rng
+  ):
+    """f(context) and its gradients, None where d_context is.
+
+    Attention of this package computes both in one pass over its heads.
+    """
+    where = [i for i, d in enumerate(d_context) if d is not None]
+    attention = self._attention_layer
+    one_pass = attention is not None and _saves(attention)
+
+    def first_part(inputs, weights):
+      full = list(context)
+      for i, x in zip(where, inputs, strict=True):
+        full[i] = x
+      full = tuple(full)
+      if one_pass:
+        return self._attention_inputs(full, weights, state, rng)[0]
+      return self._residual(full, weights, state, rng, saved)[0]
+
+    inputs = [context[i] for i in where]
+    if not one_pass:
+      residual, vjp = jax.vjp(first_part, inputs, weights)
+      d_some, d_weights = vjp(d_residual.astype(residual.dtype))
+    else:
+      # Normalised again on the way back, so as not to keep its parts meanwhile.
+      out, vjp = jax.vjp(jax.checkpoint(first_part), inputs, weights)
+      rngs = cb._split_rngs(rng, len(self.sublayers))
+      residual, d_out, d_attention = attention.forward_and_backward(
+        out, d_residual, weights[1], rngs[1], saved
+      )
+      zero = lambda x: np.zeros(x.shape, jax.dtypes.float0)
+      d_out = [
+        zero(x) if d is None else d
+        for x, d in zip(_as_tuple(out), d_out, strict=True)
+      ]
+      d_out = tuple(d_out) if isinstance(out, (tuple, list)) else d_out[0]
+      d_some, d_weights = vjp(d_out)
+      d_weights = (d_weights[0], d_attention)
+    d_inputs = [None] * len(d_context)
+    for i, d in zip(where, d_some, strict=True):
+      d_inputs[i] = d
+    return residual, d_inputs, d_weights
+
+  def _attention_inputs(self, context, weights, state, rng):
+    """What the attention layer is given: (inputs, new state, stack)."""
+    rngs = cb._split_rngs(rng, len(self.sublayers))
+    n_in = self._compute_residual.n_in
+    outputs, new_state = self._compute_residual.pure_fn(
+      cb.inputs_from_stack(context, n_in), weights[0], state[0], rngs[0]
+    )
+    stack = cb.outputs_onto_stack(outputs, context, n_in)
+    if self._attention_layer is None:
+      return stack, new_state, stack
+    inputs = cb.inputs_from_stack(stack, self._attention_layer.n_in)
+    return inputs, new_state, stack
+
   def _residual(self, context, weights, state, rng, saved):
     """f(context): (residual, new state, saved)."""
     rngs = cb._split_rngs(rng, len(self.sublayers))
-    stack = context
-    inputs = cb.inputs_from_stack(stack, self._compute_residual.n_in)
-    outputs, new_state = self._compute_residual.pure_fn(
-      inputs, weights[0], state[0], rngs[0]
+    inputs, new_state, stack = self._attention_inputs(
+      context, weights, state, rng
     )
-    stack = cb.outputs_onto_stack(outputs, stack, self._compute_residual.n_in)
     new_state = (new_state,)
     attention = self._attention_layer
     if attention is None:
       saved = ()
     else:
-      inputs = cb.inputs_from_stack(stack, attention.n_in)
       if _saves(attention):
         outputs, saved = attention.forward_and_save(
           inputs, weights[1], rngs[1], saved
@@ -275,6 +319,10 @@ def drop_buckets(layer):
       attention.state = ()
   for sublayer in layer.sublayers:
     drop_buckets(sublayer)
+
+
+def _as_tuple(x):
+  return tuple(x) if isinstance(x, (tuple, list)) else (x,)
 
 
 def _saves(attention_layer):

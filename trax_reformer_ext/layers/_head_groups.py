@@ -1,0 +1,141 @@
+"""Attention by groups of heads, one group after another.
+
+Each head's output, projected back, is a term of a sum. So where a sequence is
+long, its queries, keys and values need to exist for a few heads at a time.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from trax_reformer_ext.ops.loops import zeros_after
+
+# Queries of the heads that are computed together take at most this many bytes.
+_PARALLEL_BYTES = 2**27
+
+
+def n_groups_of(n_heads, n_parallel_heads, bytes_each):
+  """How many equal groups the heads are computed in.
+
+  Args:
+    n_heads: int.
+    n_parallel_heads: int, the most heads in a group; None chooses by memory.
+    bytes_each: int, bytes of the queries of one head.
+
+  Returns:
+    int, a divisor of n_heads.
+  """
+  most = n_parallel_heads or max(1, _PARALLEL_BYTES // bytes_each)
+  return next(n for n in range(1, n_heads + 1) if _fits(n_heads, n, most))
+
+
+def run_groups(run, n_groups, inputs, weights, constants, saved):
+  """Runs attention with all heads.
+
+  Args:
+    run: (inputs, weights, constants, saved) -> (out, saved) for some heads.
+    n_groups: int.
+    inputs: array or tuple of arrays, the same for all heads; the first is
+      float [batch, length, d_model].
+    weights: tuple of arrays [n_heads, ...].
+    constants: tree of arrays [n_heads, ...].
+    saved: array [batch, n_heads, ...] that an earlier run saved, () or None.
+
+  Returns:
+    (out [batch, length, d_model], saved).
+  """
+  if n_groups == 1:
+    return run(inputs, weights, constants, saved)
+
+  def step(total, group):
+    out, saved = run(inputs, *group)
+    return total + out.astype(total.dtype), saved
+
+  groups = _split(n_groups, weights, constants, saved)
+  total, saved = jax.lax.scan(step, _zeros_like(_first(inputs)), groups)
+  return total.astype(_first(inputs).dtype), _merge_saved(saved)
+
+
+def run_groups_and_grad(
+  run, n_groups, inputs, weights, constants, saved, d_out
+):
+  """Runs attention with all heads, and backwards group by group.
+
+  Args:
+    run: as of run_groups.
+    n_groups: int.
+    inputs: as of run_groups.
+    weights: as of run_groups.
+    constants: as of run_groups.
+    saved: as of run_groups.
+    d_out: float [batch, length, d_model], gradient of the output.
+
+  Returns:
+    (out, gradients of the inputs as a list, gradients of the weights); None
+    for inputs that are no floats.
+  """
+  all_inputs = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
+  where = [
+    i for i, x in enumerate(all_inputs) if jnp.issubdtype(x.dtype, jnp.inexact)
+  ]
+  floats = [all_inputs[i] for i in where]
+
+  def run_and_grad(weights, constants, saved):
+    def run_on(floats, weights):
+      full = list(all_inputs)
+      for i, x in zip(where, floats, strict=True):
+        full[i] = x
+      full = tuple(full) if isinstance(inputs, (tuple, list)) else full[0]
+      return run(full, weights, constants, saved)[0]
+
+    out, vjp = jax.vjp(run_on, floats, weights)
+    return (out, *vjp(d_out.astype(out.dtype)))
+
+  if n_groups == 1:
+    out, d_floats, d_weights = run_and_grad(weights, constants, saved)
+  else:
+
+    def step(totals, group):
+      *terms, d_weights = run_and_grad(*group)
+      add = lambda total, x: total + x.astype(total.dtype)
+      return jax.tree.map(add, totals, tuple(terms)), d_weights
+
+    totals = _zeros_like(floats[0]), [_zeros_like(x) for x in floats]
+    groups = _split(n_groups, weights, constants, saved)
+    (out, d_floats), d_weights = jax.lax.scan(step, totals, groups)
+    out = out.astype(floats[0].dtype)
+    merge = lambda d, w: d.reshape(w.shape)
+    d_weights = jax.tree.map(merge, d_weights, weights)
+  d_inputs = [None] * len(all_inputs)
+  for i, d, x in zip(where, d_floats, floats, strict=True):
+    d_inputs[i] = d.astype(x.dtype)
+  return out, d_inputs, d_weights
+
+
+def _fits(n_heads, n_groups, most):
+  return n_heads % n_groups == 0 and n_heads // n_groups <= most
+
+
+def _first(inputs):
+  return inputs[0] if isinstance(inputs, (tuple, list)) else inputs
+
+
+def _zeros_like(x):
+  """Zeros that sums of heads are added to: float32."""
+  return zeros_after(x, jax.ShapeDtypeStruct(x.shape, jnp.float32))
+
+
+def _split(n_groups, weights, constants, saved):
+  split = lambda x: x.reshape((n_groups, -1) + x.shape[1:])
+  by_head = jax.tree.map(split, (weights, constants))
+  # [batch, n_heads, ...] -> [n_groups, batch, heads of a group, ...]
+  split_saved = lambda x: jnp.moveaxis(
+    x.reshape((x.shape[0], n_groups, -1) + x.shape[2:]), 1, 0
+  )
+  return (*by_head, jax.tree.map(split_saved, saved))
+
+
+def _merge_saved(saved):
+  merge = lambda x: jnp.moveaxis(x, 0, 1).reshape(
+    (x.shape[1], -1) + x.shape[3:]
+  )
+  return jax.tree.map(merge, saved)
