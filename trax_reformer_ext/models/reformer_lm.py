@@ -5,6 +5,7 @@ from trax import layers as tl
 
 from trax_reformer_ext.errors import ReformerError
 from trax_reformer_ext.layers import (
+  Chunked,
   MicroBatches,
   SelfAttention,
   SlicedLogits,
@@ -177,6 +178,16 @@ def ReformerLM(
     predict_mem_len=predict_mem_len,
     options=options,
   )
+  projection = _projection(
+    vocab_size,
+    d_model,
+    loss_chunk_size,
+    sparsity_type=loss_sparsity_type,
+    sparsity=loss_sparsity,
+    d_lowrank=loss_d_lowrank,
+    prob_sparse=loss_sparsity_prob,
+    mode=mode,
+  )
   body = [
     tl.ShiftRight(mode=mode) if shift_right else [],
     tl.Embedding(vocab_size, d_model),
@@ -201,21 +212,11 @@ def ReformerLM(
       mode=mode,
     ),
     tl.Concatenate(),
-    tl.LayerNorm(),
+    Chunked(tl.LayerNorm(), loss_chunk_size),
     tl.Dropout(rate=dropout, shared_axes=[-2], mode=mode),
   ]
   if n_micro_batches > 1:
     body = [MicroBatches(tl.Serial(body), n_micro_batches)]
-  projection = _projection(
-    vocab_size,
-    d_model,
-    loss_chunk_size,
-    sparsity_type=loss_sparsity_type,
-    sparsity=loss_sparsity,
-    d_lowrank=loss_d_lowrank,
-    prob_sparse=loss_sparsity_prob,
-    mode=mode,
-  )
   return tl.Serial(body, projection)
 
 
