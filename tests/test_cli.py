@@ -154,6 +154,7 @@ def small_source(name, folder):
   [
     ('reformer_enwik8', 'a PREFIX of the 100,000,000'),
     ('reformer_enwik8_8gb', 'a PREFIX of the 100,000,000'),
+    ('reformer_1m', 'a PREFIX of the 100,000,000'),
     ('reformer_bytes_folder', 'bytes in 1 files'),
     ('reformer_imagenet64', 'imagenet64 from plain images'),
     ('reformer_imagenet64_small', 'imagenet64 from plain images'),
@@ -168,7 +169,7 @@ def test_configs_run_small(name, said, tmp_path, capsys):
     where = '--path' if dataset == 'bytes_folder' else '--manual_dir'
     arguments = dataset, f'{where}={source}', f'--data_dir={data_dir}'
     assert call(capsys, 'prepare', *arguments)[0] == 0
-  elif dataset == 'enwik8_8gb':  # from the raw file
+  elif dataset in ('enwik8_8gb', '1m'):  # from the raw file
     data_dir = source
   code, out, _ = call(
     capsys,
