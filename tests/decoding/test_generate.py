@@ -109,3 +109,15 @@ def test_few_programs_are_compiled(models):
     list(generator.generate([[3] * n], 3 * n))
   assert generator._start._cache_size() == 1
   assert generator._continue._cache_size() == 1
+
+
+@pytest.mark.parametrize(
+  'n_prompts,n_lengths', [(range(32), 1), (range(512, 1024), 4)]
+)
+def test_prompts_are_padded_to_few_lengths(models, n_prompts, n_lengths):
+  generator = Generator(models[0])
+  padded = [generator._bucket(n, 1) for n in n_prompts]
+  assert len(set(padded)) == n_lengths
+  assert all(
+    n <= m < max(32, 1.3 * n) for n, m in zip(n_prompts, padded, strict=True)
+  )

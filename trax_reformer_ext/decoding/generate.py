@@ -11,6 +11,9 @@ from trax_reformer_ext.decoding.sampling import check_sampling, draw
 from trax_reformer_ext.errors import ReformerError
 from trax_reformer_ext.layers import with_prompt_lengths
 
+# Prompts are padded to multiples of this at least.
+_SHORTEST = 32
+
 
 class Generator:
   """Continues batches of prompts with a model in mode 'predict'.
@@ -128,7 +131,7 @@ class Generator:
 
   def _bucket(self, n_prompt, length):
     """A padded length of prompts: with the start, one of four an octave."""
-    step = max(1, 1 << n_prompt.bit_length() >> 3)
+    step = max(_SHORTEST, 1 << n_prompt.bit_length() >> 3)
     padded = -(-(n_prompt + 1) // step) * step - 1
     if self._longest is None:
       return padded
