@@ -1,6 +1,7 @@
 import hashlib
 import itertools
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -174,6 +175,29 @@ def test_a_forgotten_prefetch_ends_its_thread():
   batches = streams.prefetch((i for i in itertools.count()), 2)
   assert take(3, batches) == [0, 1, 2] and prefetching()
   del batches
+  assert not prefetching()
+
+
+def test_closing_where_a_lock_is_held_that_the_thread_needs_ends_too():
+  lock = threading.Lock()
+
+  def locking():
+    for i in itertools.count():
+      with lock:
+        pass
+      yield i
+
+  batches = streams.prefetch(locking(), 1)
+  take(2, batches)
+  with lock:
+    next(batches)
+    time.sleep(0.1)  # until the thread waits for the lock
+    batches.close()  # as the garbage collector may at any place
+    assert prefetching()
+  for _ in range(100):
+    if not prefetching():
+      break
+    time.sleep(0.02)
   assert not prefetching()
 
 

@@ -13,11 +13,13 @@ import itertools
 import math
 import queue
 import threading
+import time
 
 import numpy as np
 
 _MASK = 2**64 - 1
 _ROUNDS = 6
+_PATIENCE = 1.0  # seconds that a closed stream waits for its thread
 
 
 def mix64(x):
@@ -191,7 +193,8 @@ def prefetch(batches, size):
       last = e
     finally:
       batches.close()
-    ready.put((last, False))
+    if not stop.is_set():
+      ready.put((last, False))
 
   thread = threading.Thread(target=work, name='prefetch', daemon=True)
   thread.start()
@@ -206,10 +209,11 @@ def prefetch(batches, size):
         raise item
   finally:
     stop.set()
-    # Room for whatever the thread is about to put.
-    while thread.is_alive():
+    # Room for whatever the thread is about to put. Not waited for without end:
+    # the garbage collector may run this where a lock is held that it needs.
+    deadline = time.monotonic() + _PATIENCE
+    while thread.is_alive() and time.monotonic() < deadline:
       try:
         ready.get(timeout=0.01)
       except queue.Empty:
         pass
-    thread.join()
