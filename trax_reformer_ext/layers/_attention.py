@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from trax.layers import base
 
 from trax_reformer_ext.layers._common import (
+  as_tuple,
   check,
   check_mode,
   dropout_by_feature,
@@ -102,8 +103,7 @@ class Attention(base.Layer):
 
   def _projected(self, inputs):
     """What each projection is of, in the order of the weights."""
-    x = inputs[0] if isinstance(inputs, (tuple, list)) else inputs
-    return [x] * len(self._depths())
+    return [as_tuple(inputs)[0]] * len(self._depths())
 
   def init_weights_and_state(self, input_signature):
     projected = self._projected(input_signature)
@@ -136,6 +136,7 @@ class Attention(base.Layer):
       (out, saved): out [batch, length, d_model]; saved is () or the hash
       buckets in the smallest integer type that holds them.
     """
+    inputs = as_tuple(inputs)
     run, drop, n_groups, constants = self._prepared(inputs, rng)
     out, saved = run_groups(run, n_groups, inputs, weights, constants, saved)
     return drop(out), saved
@@ -151,9 +152,10 @@ class Attention(base.Layer):
       saved: what the forward pass saved.
 
     Returns:
-      (out, gradients of the inputs as a list with None for masks, gradients
-      of the weights).
+      (out, gradients of the inputs as a tuple with float0 for masks,
+      gradients of the weights).
     """
+    inputs = as_tuple(inputs)
     run, drop, n_groups, constants = self._prepared(inputs, rng)
     out, d_inputs, d_weights = run_groups_and_grad(
       run, n_groups, inputs, weights, constants, saved, drop(d_out)
@@ -168,8 +170,7 @@ class Attention(base.Layer):
       multiplies by a mask, so it is its own transpose.
     """
     attend_rng, output_rng, hash_rng = jax.random.split(rng, 3)
-    x = inputs[0] if isinstance(inputs, (tuple, list)) else inputs
-    mask = self._mask(inputs)
+    x, mask = inputs[0], self._mask(inputs)
 
     def run(inputs, weights, constants, saved):
       heads = self._heads(inputs, weights)

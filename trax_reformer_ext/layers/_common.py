@@ -14,6 +14,11 @@ def configurable(fn):
   return gin.configurable(module='trax_reformer_ext', denylist=denylist)(fn)
 
 
+def as_tuple(inputs):
+  """The inputs of a layer, one or several, as a tuple."""
+  return tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
+
+
 def check(condition, message):
   """Raises ReformerError with the message unless the condition holds."""
   if not condition:

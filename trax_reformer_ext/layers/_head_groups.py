@@ -6,6 +6,7 @@ long, its queries, keys and values need to exist for a few heads at a time.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from trax_reformer_ext.ops.loops import zeros_after
 
@@ -34,8 +35,8 @@ def run_groups(run, n_groups, inputs, weights, constants, saved):
   Args:
     run: (inputs, weights, constants, saved) -> (out, saved) for some heads.
     n_groups: int.
-    inputs: array or tuple of arrays, the same for all heads; the first is
-      float [batch, length, d_model].
+    inputs: tuple of arrays, the same for all heads; the first is float
+      [batch, length, d_model].
     weights: tuple of arrays [n_heads, ...].
     constants: tree of arrays [n_heads, ...].
     saved: array [batch, n_heads, ...] that an earlier run saved, () or None.
@@ -51,8 +52,8 @@ def run_groups(run, n_groups, inputs, weights, constants, saved):
     return total + out.astype(total.dtype), saved
 
   groups = _split(n_groups, weights, constants, saved)
-  total, saved = jax.lax.scan(step, _zeros_like(_first(inputs)), groups)
-  return total.astype(_first(inputs).dtype), _merge_saved(saved)
+  total, saved = jax.lax.scan(step, _zeros_like(inputs[0]), groups)
+  return total.astype(inputs[0].dtype), _merge_saved(saved)
 
 
 def run_groups_and_grad(
@@ -70,53 +71,43 @@ def run_groups_and_grad(
     d_out: float [batch, length, d_model], gradient of the output.
 
   Returns:
-    (out, gradients of the inputs as a list, gradients of the weights); None
-    for inputs that are no floats.
+    (out, gradients of the inputs as a tuple, gradients of the weights), as
+    jax.vjp gives them: float0 for inputs that are no floats.
   """
-  all_inputs = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
-  where = [
-    i for i, x in enumerate(all_inputs) if jnp.issubdtype(x.dtype, jnp.inexact)
-  ]
-  floats = [all_inputs[i] for i in where]
 
   def run_and_grad(weights, constants, saved):
-    def run_on(floats, weights):
-      full = list(all_inputs)
-      for i, x in zip(where, floats, strict=True):
-        full[i] = x
-      full = tuple(full) if isinstance(inputs, (tuple, list)) else full[0]
-      return run(full, weights, constants, saved)[0]
-
-    out, vjp = jax.vjp(run_on, floats, weights)
-    return (out, *vjp(d_out.astype(out.dtype)))
+    run_on = lambda inputs, weights: run(inputs, weights, constants, saved)[0]
+    out, vjp = jax.vjp(run_on, inputs, weights)
+    return out, *vjp(d_out.astype(out.dtype))
 
   if n_groups == 1:
-    out, d_floats, d_weights = run_and_grad(weights, constants, saved)
-  else:
+    return run_and_grad(weights, constants, saved)
+  is_float = [jnp.issubdtype(x.dtype, jnp.inexact) for x in inputs]
+  floats = [x for x, is_one in zip(inputs, is_float, strict=True) if is_one]
 
-    def step(totals, group):
-      *terms, d_weights = run_and_grad(*group)
-      add = lambda total, x: total + x.astype(total.dtype)
-      return jax.tree.map(add, totals, tuple(terms)), d_weights
+  def step(totals, group):
+    out, d_inputs, d_weights = run_and_grad(*group)
+    terms = [d for d, is_one in zip(d_inputs, is_float, strict=True) if is_one]
+    add = lambda total, x: total + x.astype(total.dtype)
+    return jax.tree.map(add, totals, (out, terms)), d_weights
 
-    totals = _zeros_like(floats[0]), [_zeros_like(x) for x in floats]
-    groups = _split(n_groups, weights, constants, saved)
-    (out, d_floats), d_weights = jax.lax.scan(step, totals, groups)
-    out = out.astype(floats[0].dtype)
-    merge = lambda d, w: d.reshape(w.shape)
-    d_weights = jax.tree.map(merge, d_weights, weights)
-  d_inputs = [None] * len(all_inputs)
-  for i, d, x in zip(where, d_floats, floats, strict=True):
-    d_inputs[i] = d.astype(x.dtype)
-  return out, d_inputs, d_weights
+  totals = _zeros_like(inputs[0]), [_zeros_like(x) for x in floats]
+  groups = _split(n_groups, weights, constants, saved)
+  (out, sums), d_weights = jax.lax.scan(step, totals, groups)
+  sums = iter(sums)
+  d_inputs = tuple(
+    next(sums).astype(x.dtype)
+    if is_one
+    else np.zeros(x.shape, jax.dtypes.float0)
+    for x, is_one in zip(inputs, is_float, strict=True)
+  )
+  merge = lambda d, w: d.reshape(w.shape)
+  d_weights = jax.tree.map(merge, d_weights, weights)
+  return out.astype(inputs[0].dtype), d_inputs, d_weights
 
 
 def _fits(n_heads, n_groups, most):
   return n_heads % n_groups == 0 and n_heads // n_groups <= most
-
-
-def _first(inputs):
-  return inputs[0] if isinstance(inputs, (tuple, list)) else inputs
 
 
 def _zeros_like(x):

@@ -2,11 +2,15 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from trax import layers as tl
 from trax.layers import combinators as cb
 
-from trax_reformer_ext.layers._common import check, check_mode, configurable
+from trax_reformer_ext.layers._common import (
+  as_tuple,
+  check,
+  check_mode,
+  configurable,
+)
 from trax_reformer_ext.ops.reversible import reversible_scan, stored_scan
 
 
@@ -92,7 +96,7 @@ class ReversibleHalfResidual(tl.ReversibleHalfResidual):
       d_weights = ((d_w,),)
     else:
       residual, d_inputs, d_weights = self._residual_and_grad(
-        context, d_accumulator, d_context, weights, state, saved, rng
+        tuple(context), d_accumulator, weights, state, saved, rng
       )
     d_context = [
       d if g is None else d + g.astype(d.dtype)
@@ -101,74 +105,55 @@ class ReversibleHalfResidual(tl.ReversibleHalfResidual):
     accumulator -= residual.astype(accumulator.dtype)
     return (accumulator, *context), (d_accumulator, *d_context), d_weights
 
-  def _residual_and_grad(
-    self, context, d_residual, d_context, weights, state, saved, rng
-  ):
-    """f(context) and its gradients, None where d_context is.
+  def _residual_and_grad(self, context, d_residual, weights, state, saved, rng):
+    """f(context) and its gradients, None for integers and booleans.
 
     Attention of this package computes both in one pass over its heads.
     """
-    where = [i for i, d in enumerate(d_context) if d is not None]
     attention = self._attention_layer
-    one_pass = attention is not None and _saves(attention)
-
-    def first_part(inputs, weights):
-      full = list(context)
-      for i, x in zip(where, inputs, strict=True):
-        full[i] = x
-      full = tuple(full)
-      if one_pass:
-        return self._attention_inputs(full, weights, state, rng)[0]
-      return self._residual(full, weights, state, rng, saved)[0]
-
-    inputs = [context[i] for i in where]
-    if not one_pass:
-      residual, vjp = jax.vjp(first_part, inputs, weights)
-      d_some, d_weights = vjp(d_residual.astype(residual.dtype))
+    if attention is None or not _saves(attention):
+      run = lambda context, weights: self._residual(
+        context, weights, state, rng, saved
+      )[0]
+      residual, vjp = jax.vjp(run, context, weights)
+      d_inputs, d_weights = vjp(d_residual.astype(residual.dtype))
     else:
+
+      def before(context, weights):
+        stack, _ = self._before_attention(context, weights, state, rng)
+        return as_tuple(cb.inputs_from_stack(stack, attention.n_in))
+
       # Normalised again on the way back, so as not to keep its parts meanwhile.
-      out, vjp = jax.vjp(jax.checkpoint(first_part), inputs, weights)
+      inputs, vjp = jax.vjp(jax.checkpoint(before), context, weights)
       rngs = cb._split_rngs(rng, len(self.sublayers))
-      residual, d_out, d_attention = attention.forward_and_backward(
-        out, d_residual, weights[1], rngs[1], saved
+      residual, d_attended, d_attention = attention.forward_and_backward(
+        inputs, d_residual, weights[1], rngs[1], saved
       )
-      zero = lambda x: np.zeros(x.shape, jax.dtypes.float0)
-      d_out = [
-        zero(x) if d is None else d
-        for x, d in zip(_as_tuple(out), d_out, strict=True)
-      ]
-      d_out = tuple(d_out) if isinstance(out, (tuple, list)) else d_out[0]
-      d_some, d_weights = vjp(d_out)
+      d_inputs, d_weights = vjp(d_attended)
       d_weights = (d_weights[0], d_attention)
-    d_inputs = [None] * len(d_context)
-    for i, d in zip(where, d_some, strict=True):
-      d_inputs[i] = d
+    no_float = jax.dtypes.float0
+    d_inputs = [None if d.dtype == no_float else d for d in d_inputs]
     return residual, d_inputs, d_weights
 
-  def _attention_inputs(self, context, weights, state, rng):
-    """What the attention layer is given: (inputs, new state, stack)."""
+  def _before_attention(self, context, weights, state, rng):
+    """What the residual layers make of the stack: (stack, new state)."""
     rngs = cb._split_rngs(rng, len(self.sublayers))
     n_in = self._compute_residual.n_in
     outputs, new_state = self._compute_residual.pure_fn(
       cb.inputs_from_stack(context, n_in), weights[0], state[0], rngs[0]
     )
-    stack = cb.outputs_onto_stack(outputs, context, n_in)
-    if self._attention_layer is None:
-      return stack, new_state, stack
-    inputs = cb.inputs_from_stack(stack, self._attention_layer.n_in)
-    return inputs, new_state, stack
+    return cb.outputs_onto_stack(outputs, context, n_in), new_state
 
   def _residual(self, context, weights, state, rng, saved):
     """f(context): (residual, new state, saved)."""
     rngs = cb._split_rngs(rng, len(self.sublayers))
-    inputs, new_state, stack = self._attention_inputs(
-      context, weights, state, rng
-    )
+    stack, new_state = self._before_attention(context, weights, state, rng)
     new_state = (new_state,)
     attention = self._attention_layer
     if attention is None:
       saved = ()
     else:
+      inputs = cb.inputs_from_stack(stack, attention.n_in)
       if _saves(attention):
         outputs, saved = attention.forward_and_save(
           inputs, weights[1], rngs[1], saved
@@ -319,10 +304,6 @@ def drop_buckets(layer):
       attention.state = ()
   for sublayer in layer.sublayers:
     drop_buckets(sublayer)
-
-
-def _as_tuple(x):
-  return tuple(x) if isinstance(x, (tuple, list)) else (x,)
 
 
 def _saves(attention_layer):
