@@ -1,7 +1,10 @@
 """Set-up of all tests."""
 
+import atexit
 import os
 import pathlib
+import shutil
+import tempfile
 
 # Compiling takes most of the tests' time, and their programs are tiny.
 os.environ['XLA_FLAGS'] = (
@@ -9,6 +12,15 @@ os.environ['XLA_FLAGS'] = (
   + ' --xla_backend_optimization_level=0'
   + ' --xla_llvm_disable_expensive_passes=true'
 )
+
+# Many tests compile the same programs; those of pytest-xdist's workers and of
+# processes that tests start too.
+if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
+  _compiled = tempfile.mkdtemp(prefix='compiled')
+  atexit.register(shutil.rmtree, _compiled, ignore_errors=True)
+  os.environ['JAX_COMPILATION_CACHE_DIR'] = _compiled
+  os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
+  os.environ['JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES'] = 'none'
 
 # ruff: noqa: E402
 import gin

@@ -27,7 +27,7 @@ def main(argv=None):
     arguments.run(arguments)
   except KeyboardInterrupt as e:
     print(f'trax-reformer: {str(e) or "stopped"}', file=sys.stderr)
-    return 130
+    return getattr(e, 'exit_code', 130)
   except Exception as e:
     mistake = _mistake(e)
     if mistake is None:

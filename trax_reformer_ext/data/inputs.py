@@ -20,10 +20,12 @@ class SeekableInputs(trax_inputs.Inputs):
     Args:
       splits: as the attribute.
       train: function from the number of the first batch to a generator.
-      evaluation: function to a generator.
+      evaluation: the same for batches of evaluation.
     """
     self.splits, self._train = splits, train
-    super().__init__(lambda _: self.train_batches(), lambda _: evaluation())
+    super().__init__(
+      lambda _: self.train_batches(), lambda _: SeekableBatches(evaluation)
+    )
 
   def train_batches(self, first=0):
     """Training batches without end, as a SeekableBatches.
@@ -103,8 +105,10 @@ class TokenInputs(SeekableInputs):
     )
     # In a fixed random order, so that few batches stand for the whole split.
     held_out = streams.Windows(splits['validation'], self._eval_length)
-    evaluation = lambda: self._weighted(
-      streams.shuffled(held_out, eval_batch_size, seed=0, reshuffle=False)
+    evaluation = lambda first: self._weighted(
+      streams.shuffled(
+        held_out, eval_batch_size, seed=0, first=first, reshuffle=False
+      )
     )
     super().__init__(splits, training, evaluation)
 

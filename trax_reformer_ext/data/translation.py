@@ -179,8 +179,12 @@ class TranslationInputs(SeekableInputs):
       self._shuffled('train', shuffled, seed, first, host_id, n_hosts), prefetch
     )
     # In a fixed random order, so that few batches stand for the whole split.
-    evaluation = lambda: self._shuffled(
-      'validation', self._buckets['validation'], seed=0, reshuffle=False
+    evaluation = lambda first: self._shuffled(
+      'validation',
+      self._buckets['validation'],
+      seed=0,
+      first=first,
+      reshuffle=False,
     )
     super().__init__(splits, training, evaluation)
 

@@ -14,8 +14,10 @@ from trax_reformer_ext.layers._head_groups import (
   n_groups_of,
   run_groups,
   run_groups_and_grad,
+  with_float0,
 )
 from trax_reformer_ext.layers.prompt import Prompt
+from trax_reformer_ext.ops.devices import on_each_device
 from trax_reformer_ext.ops.linear import linear
 
 
@@ -136,10 +138,14 @@ class Attention(base.Layer):
       (out, saved): out [batch, length, d_model]; saved is () or the hash
       buckets in the smallest integer type that holds them.
     """
-    inputs = as_tuple(inputs)
-    run, drop, n_groups, constants = self._prepared(inputs, rng)
-    out, saved = run_groups(run, n_groups, inputs, weights, constants, saved)
-    return drop(out), saved
+
+    def attend(examples, shared):
+      (inputs, saved), (weights, rng) = examples, shared
+      run, drop, n_groups, constants = self._prepared(inputs, rng)
+      out, saved = run_groups(run, n_groups, inputs, weights, constants, saved)
+      return (drop(out), saved), ()
+
+    return on_each_device(attend, (as_tuple(inputs), saved), (weights, rng))[0]
 
   def forward_and_backward(self, inputs, d_out, weights, rng, saved):
     """Computes the output and its gradients in one pass over the heads.
@@ -156,11 +162,19 @@ class Attention(base.Layer):
       gradients of the weights).
     """
     inputs = as_tuple(inputs)
-    run, drop, n_groups, constants = self._prepared(inputs, rng)
-    out, d_inputs, d_weights = run_groups_and_grad(
-      run, n_groups, inputs, weights, constants, saved, drop(d_out)
+
+    def attend(examples, shared):
+      (inputs, d_out, saved), (weights, rng) = examples, shared
+      run, drop, n_groups, constants = self._prepared(inputs, rng)
+      out, d_inputs, d_weights = run_groups_and_grad(
+        run, n_groups, inputs, weights, constants, saved, drop(d_out)
+      )
+      return (drop(out), d_inputs), d_weights
+
+    (out, d_inputs), d_weights = on_each_device(
+      attend, (inputs, d_out, saved), (weights, rng)
     )
-    return drop(out), d_inputs, d_weights
+    return out, with_float0(d_inputs, inputs), d_weights
 
   def _prepared(self, inputs, rng):
     """The parts of a pass: attention of some heads, dropout of the output.

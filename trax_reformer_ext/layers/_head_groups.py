@@ -71,39 +71,51 @@ def run_groups_and_grad(
     d_out: float [batch, length, d_model], gradient of the output.
 
   Returns:
-    (out, gradients of the inputs as a tuple, gradients of the weights), as
-    jax.vjp gives them: float0 for inputs that are no floats.
+    (out, gradients of the inputs as a tuple with None for those that are no
+    floats, gradients of the weights).
   """
 
   def run_and_grad(weights, constants, saved):
     run_on = lambda inputs, weights: run(inputs, weights, constants, saved)[0]
     out, vjp = jax.vjp(run_on, inputs, weights)
-    return out, *vjp(d_out.astype(out.dtype))
+    d_inputs, d_weights = vjp(d_out.astype(out.dtype))
+    return out, _without_float0(d_inputs), d_weights
 
   if n_groups == 1:
     return run_and_grad(weights, constants, saved)
-  is_float = [jnp.issubdtype(x.dtype, jnp.inexact) for x in inputs]
-  floats = [x for x, is_one in zip(inputs, is_float, strict=True) if is_one]
 
   def step(totals, group):
     out, d_inputs, d_weights = run_and_grad(*group)
-    terms = [d for d, is_one in zip(d_inputs, is_float, strict=True) if is_one]
     add = lambda total, x: total + x.astype(total.dtype)
-    return jax.tree.map(add, totals, (out, terms)), d_weights
+    return jax.tree.map(add, totals, (out, d_inputs)), d_weights
 
-  totals = _zeros_like(inputs[0]), [_zeros_like(x) for x in floats]
-  groups = _split(n_groups, weights, constants, saved)
-  (out, sums), d_weights = jax.lax.scan(step, totals, groups)
-  sums = iter(sums)
-  d_inputs = tuple(
-    next(sums).astype(x.dtype)
-    if is_one
-    else np.zeros(x.shape, jax.dtypes.float0)
-    for x, is_one in zip(inputs, is_float, strict=True)
+  floats = tuple(
+    x if jnp.issubdtype(x.dtype, jnp.inexact) else None for x in inputs
   )
+  totals = jax.tree.map(_zeros_like, (inputs[0], floats))
+  groups = _split(n_groups, weights, constants, saved)
+  (out, d_inputs), d_weights = jax.lax.scan(step, totals, groups)
+  d_inputs = jax.tree.map(lambda d, x: d.astype(x.dtype), d_inputs, floats)
   merge = lambda d, w: d.reshape(w.shape)
   d_weights = jax.tree.map(merge, d_weights, weights)
   return out.astype(inputs[0].dtype), d_inputs, d_weights
+
+
+def with_float0(d_inputs, inputs):
+  """Gradients as jax.vjp takes and gives them, from those with None.
+
+  Args:
+    d_inputs: tuple of arrays, None for inputs that are no floats.
+    inputs: tuple of arrays.
+  """
+  return tuple(
+    np.zeros(x.shape, jax.dtypes.float0) if d is None else d
+    for d, x in zip(d_inputs, inputs, strict=True)
+  )
+
+
+def _without_float0(d_inputs):
+  return tuple(None if d.dtype == jax.dtypes.float0 else d for d in d_inputs)
 
 
 def _fits(n_heads, n_groups, most):

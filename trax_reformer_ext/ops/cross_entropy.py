@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from trax_reformer_ext.ops.devices import on_each_device
 from trax_reformer_ext.ops.loops import scan_onto, zeros_after
 
 
@@ -24,7 +25,13 @@ def chunked_cross_entropy(x, kernel, bias, targets, weights):
     float32 scalar, in nats: sum of weights * (log sum exp(logits) - logit of
     the target).
   """
-  return map_logits(_weighted_loss, x, kernel, bias, targets, weights).sum()
+
+  def losses(slices, projection):
+    x, *rest = slices
+    return (), map_logits(_weighted_loss, x, *projection, *rest).sum()
+
+  slices, projection = (x, targets, weights), (kernel, bias)
+  return on_each_device(losses, slices, projection, axis=1)[1]
 
 
 def map_logits(fn, x, kernel, bias, *arrays):
@@ -60,6 +67,16 @@ def _weighted_loss(logits, targets, weights):
 
 
 def _cross_entropy_fwd(x, kernel, bias, targets, weights):
+  (d_x, losses), (loss, d_kernel, d_bias) = on_each_device(
+    _loss_and_grad, (x, targets, weights), (kernel, bias), axis=1
+  )
+  return loss, (d_x, d_kernel, d_bias, losses)
+
+
+def _loss_and_grad(slices, projection):
+  """((gradient of x, losses), (their weighted sum, two more gradients))."""
+  (x, targets, weights), (kernel, bias) = slices, projection
+
   def one(sums, x, targets, weights):
     logits = _logits(x, kernel, bias)
     norm = jax.nn.logsumexp(logits, axis=-1, keepdims=True)
@@ -80,7 +97,7 @@ def _cross_entropy_fwd(x, kernel, bias, targets, weights):
     one, start, (x, weights), x, targets, weights
   )
   d_kernel, d_bias = d_kernel.astype(kernel.dtype), d_bias.astype(bias.dtype)
-  return loss, (d_x.astype(x.dtype), d_kernel, d_bias, losses)
+  return (d_x.astype(x.dtype), losses), (loss, d_kernel, d_bias)
 
 
 def _cross_entropy_bwd(gradients, d_loss):

@@ -14,18 +14,19 @@ _BAR_SECONDS = 0.5
 class Progress:
   """Shows step, loss, bits per dim, tokens per second and time left."""
 
-  def __init__(self, first, last, stream=None):
+  def __init__(self, first, last, stream=None, shown=True):
     """Starts the clock.
 
     Args:
       first: int, steps done before.
       last: int, steps of the whole training.
       stream: where to write; None for stderr.
+      shown: bool, or else nothing is written.
     """
-    self._step, self._last = first, last
+    self._step, self._last, self._is_shown = first, last, shown
     self._stream = stream or sys.stderr
     self._bar = None
-    if self._stream.isatty():
+    if shown and self._stream.isatty():
       self._bar = tqdm.tqdm(
         total=last,
         initial=first,
@@ -68,6 +69,8 @@ class Progress:
       f'loss {loss:.4f}  {loss / math.log(2):.3f} bits/dim  '
       f'{speed:,.0f} tokens/s'
     )
+    if not self._is_shown:
+      return
     if self._bar is None:
       line = f'step {step}/{self._last}  {figures}  {_clock(left)} left'
       print(line, file=self._stream, flush=True)
@@ -77,6 +80,8 @@ class Progress:
 
   def say(self, line):
     """Prints a line that stays, above the bar."""
+    if not self._is_shown:
+      return
     if self._bar is not None:
       self._bar.clear()
     print(line, flush=True)

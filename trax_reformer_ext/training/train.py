@@ -20,7 +20,10 @@ def train(output_dir):
     The Loop, or Trax's TrainerState with train.use_loop = False.
   """
   with _our_loop():
-    return trainer_lib.train(output_dir=output_dir)
+    trained = trainer_lib.train(output_dir=output_dir)
+  if isinstance(trained, Loop):
+    trained.close()
+  return trained
 
 
 @contextlib.contextmanager
