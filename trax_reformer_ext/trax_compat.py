@@ -162,22 +162,45 @@ def _skip_whole_examples():
 
 
 def _use_one_device():
-  """Makes Trax see one device: its pmap path needs what newer JAX lacks."""
+  """Makes Trax see one device: its pmap path needs what newer JAX lacks.
+
+  Its own trainers say so where there are more; this package's Loop trains on
+  all of them.
+  """
   import jax
   from trax import layers as tl
   from trax.fastmath import jax as backend
+  from trax.optimizers import trainer
+  from trax.supervised import trainer_lib
 
   @functools.cache
-  def count():
+  def warn():
     n = jax.local_device_count()
     if n > 1:
       logging.getLogger('trax_reformer_ext').warning(
-        '%d devices are visible, this run uses one of them: Trax 1.4.1 and '
-        'JAX %s cannot train on several',
+        '%d devices are visible, this run uses one of them: a trainer of Trax '
+        '1.4.1 and JAX %s cannot train on several',
         n,
         jax.__version__,
       )
-    return 1
+
+  def warning(cls):
+    init = cls.__init__
+
+    @functools.wraps(init)
+    def init_and_warn(self, *args, **kwargs):
+      if type(self) is cls:
+        warn()
+      init(self, *args, **kwargs)
+
+    cls.__init__ = init_and_warn
+
+  for cls in (
+    trainer.Trainer,
+    trainer.ReversibleSerialTrainer,
+    trainer_lib.Trainer,
+  ):
+    warning(cls)
 
   def on_accelerator(x):
     # As Trax's, which leaves x on the host where there are several.
@@ -188,9 +211,13 @@ def _use_one_device():
         pass
     return x
 
-  backend.JAX_BACKEND['local_device_count'] = count
-  backend.JAX_BACKEND['global_device_count'] = count
-  tl.on_accelerator = on_accelerator
+  backend.JAX_BACKEND['local_device_count'] = lambda: 1
+  backend.JAX_BACKEND['global_device_count'] = lambda: 1
+  def on_cpu(x):
+    # As Trax's, which takes the first CPU of all hosts.
+    return jax.device_put(x, jax.local_devices(backend='cpu')[0])
+
+  tl.on_accelerator, tl.on_cpu = on_accelerator, on_cpu
 
 
 def _write_graphs_by_lowering():

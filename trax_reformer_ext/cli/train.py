@@ -33,7 +33,14 @@ examples:
     --config='trax_reformer_ext.ReformerLM.n_layers=4' \\
     --config='train.steps=1000'
 
-The same command goes on from the last checkpoint in --output_dir.
+The same command goes on from the last checkpoint in --output_dir, to the same
+weights as without a stop. SIGINT (Ctrl-C) and SIGTERM finish the step, save it
+and end with the exit code 130 or 143; a second one ends at once.
+
+On several machines that share --output_dir, one command each:
+  trax-reformer train --config_file=... --output_dir=/shared/run \
+    --gpu_cluster_chief_ip=10.0.0.1 --gpu_cluster_n_hosts=2 \
+    --gpu_cluster_host_id=0
 """
 
 
@@ -70,6 +77,13 @@ def add_arguments(parser):
     help='of the libraries: 0 for information, -1 for warnings, -2 for errors '
     '(default: -1)',
   )
+  parser.add_argument(
+    '--cluster_patience',
+    type=float,
+    default=300.0,
+    metavar='SECONDS',
+    help='how long the hosts of a cluster wait for each other (default: 300)',
+  )
   described = ['config_file', 'config', 'output_dir', 'dataset', 'data_dir']
   add_trax_flags(parser, [*described, 'model', 'log_level'])
 
@@ -78,12 +92,12 @@ def run(arguments):
   """Trains, and reports on data of this package."""
   absl_logging.set_verbosity(arguments.log_level)
   configs.parse(arguments.config_file, _bindings(arguments))
-  apply_trax_flags(arguments)
+  apply_trax_flags(arguments, arguments.cluster_patience)
   folder = _output_dir(arguments.output_dir)
   print(f'Output directory: {folder}')
   trained = train(folder)
   inputs = gin.get_bindings('train').get('inputs')
-  if isinstance(trained, Loop) and _is_ours(inputs):
+  if isinstance(trained, Loop) and trained.is_chief and _is_ours(inputs):
     report(trained, inputs())
 
 

@@ -56,7 +56,7 @@ class Devices:
     """Puts the same arrays on every device."""
     if self.n == 1:
       return tree
-    return jax.device_put(tree, self._same)
+    return jax.tree.map(lambda x: self._put(x, self._same), tree)
 
   def split(self, batch):
     """Cuts a batch, of which every host has its own examples.
@@ -85,12 +85,14 @@ class Devices:
       return batch
     examples = len(batch[0])
     sharding = self._same if examples % self.n else self._split
+    return tuple(self._put(x, sharding) for x in batch)
 
-    def cut(x):
-      x = np.asarray(x)
-      return jax.make_array_from_callback(x.shape, sharding, x.__getitem__)
-
-    return tuple(cut(x) for x in batch)
+  def _put(self, x, sharding):
+    """Puts an array, which all hosts have, on all devices."""
+    if getattr(x, 'sharding', None) == sharding:
+      return x
+    x = np.asarray(x)
+    return jax.make_array_from_callback(x.shape, sharding, x.__getitem__)
 
   def check_options(self, memory_efficient, adasum):
     """Refuses what works on one device alone, or not at all.

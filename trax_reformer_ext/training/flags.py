@@ -5,7 +5,7 @@ import argparse
 from absl import flags
 from trax import trainer, trainer_flags
 
-from trax_reformer_ext.errors import ReformerError
+from trax_reformer_ext.training import hosts
 
 
 def add_trax_flags(parser, described):
@@ -47,14 +47,15 @@ def add_trax_flags(parser, described):
       )
 
 
-def apply_trax_flags(arguments):
+def apply_trax_flags(arguments, patience):
   """Gives the parsed flags to Trax and does what its trainer does with them.
 
   Args:
     arguments: argparse namespace; None stands for a flag's default.
+    patience: float, seconds to wait for the other hosts of a cluster.
 
   Raises:
-    ReformerError: a GPU cluster, for which current JAX has other means.
+    ReformerError: a host that does not come.
   """
   values = flags.FLAGS
   if not values.is_parsed():
@@ -63,10 +64,12 @@ def apply_trax_flags(arguments):
     value = getattr(arguments, flag.name, None)
     setattr(values, flag.name, flag.default if value is None else value)
   if values.gpu_cluster_chief_ip:
-    raise ReformerError(
-      f'--gpu_cluster_chief_ip is {values.gpu_cluster_chief_ip!r}: the cluster '
-      "of Trax's trainer needs jax.lib.xla_extension, which JAX has removed; "
-      'train on one machine'
+    hosts.connect(
+      values.gpu_cluster_chief_ip,
+      values.gpu_cluster_port,
+      values.gpu_cluster_n_hosts,
+      values.gpu_cluster_host_id,
+      patience,
     )
   trainer._tf_setup_from_flags()
   trainer._jax_and_tf_configure_for_devices()

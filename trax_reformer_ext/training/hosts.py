@@ -1,7 +1,74 @@
 """Several machines that train one model, through jax.distributed."""
 
+import os
+import sys
+
 import jax
 import numpy as np
+
+from trax_reformer_ext.errors import ReformerError
+from trax_reformer_ext.training import rendezvous
+
+# Seconds without a sign of life after which a host counts as dead.
+_HEARTBEAT = 30
+_LOST = ('Gloo', 'connection', 'Connection', 'heartbeat', 'UNAVAILABLE')
+
+
+def connect(chief, port, n_hosts, host_id, patience):
+  """Makes this process one of several that train together.
+
+  On the CPU they exchange gradients by gloo.
+
+  Args:
+    chief: str, address of host 0.
+    port: int, there.
+    n_hosts: int.
+    host_id: int in [0, n_hosts).
+    patience: float, seconds to wait for all hosts.
+
+  Raises:
+    ReformerError: a host does not come in time, or has another's number.
+  """
+  rendezvous.meet(chief, port, n_hosts, host_id, patience)
+  jax.config.update('jax_cpu_collectives_implementation', 'gloo')
+  try:
+    jax.distributed.initialize(
+      f'{chief}:{port}',
+      n_hosts,
+      host_id,
+      initialization_timeout=int(patience) + 1,
+      heartbeat_timeout_seconds=_HEARTBEAT,
+      shutdown_timeout_seconds=_HEARTBEAT,
+    )
+  except RuntimeError as e:
+    raise ReformerError(
+      f'--gpu_cluster_chief_ip is {chief!r}, port {port}: the hosts met there, '
+      f'but jax.distributed does not start ({e})'
+    ) from e
+
+
+def end_if_one_is_lost(e, last_step):
+  """Ends the process where an exception stands for a host that has died.
+
+  At once, as an orderly end would wait for that host.
+
+  Args:
+    e: exception of a training step.
+    last_step: int, of the last good checkpoint; or None.
+  """
+  if jax.process_count() == 1 or not any(word in str(e) for word in _LOST):
+    return
+  kept = 'there is no checkpoint'
+  if last_step is not None:
+    kept = f'the last good checkpoint is of step {last_step}'
+  print(
+    'trax-reformer: error: another host does not answer any more '
+    f'({str(e).splitlines()[0][:200]}): {kept}; start the command on all hosts '
+    'again, or on fewer',
+    file=sys.stderr,
+    flush=True,
+  )
+  os._exit(1)
 
 
 def same_on_all(step):

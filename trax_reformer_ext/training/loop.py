@@ -184,7 +184,9 @@ class Loop(training.Loop):
           super().run(n_steps)
         except Stopped as e:
           raise self._saved_at_the_end(e) from None
-        except Exception:
+        except Exception as e:
+          if self._store is not None:
+            hosts.end_if_one_is_lost(e, self._store.last_step)
           with contextlib.suppress(SaveError):
             self._save_due()
           raise
