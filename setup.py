@@ -34,6 +34,7 @@ setuptools.setup(
   install_requires=[
     'trax==1.4.1',
     'absl-py>=2.5.1',
+    'filelock>=4.3.1',
     'jax>=0.10.2',
     'gin-config>=0.5.0',
     'tensorflow-datasets>=4.9.10',
@@ -41,6 +42,7 @@ setuptools.setup(
     'importlib_resources>=7.1.0',
     'matplotlib>=3.11.2',
     'numpy>=2.4.6',
+    'orbax-checkpoint>=0.12.8',
     'pillow>=13.0.0',
     'sacrebleu>=2.6.0',
     'sentencepiece>=0.2.3',
