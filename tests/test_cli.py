@@ -1,7 +1,9 @@
 """The trax-reformer command, as a user runs it."""
 
+import gzip
 import pathlib
 import re
+import shutil
 import subprocess
 
 import numpy as np
@@ -242,7 +244,7 @@ TransformerLM.vocab_size = 32
   )
   assert code == 0
   assert 'Model: trax.models.TransformerLM' in out
-  assert (tmp_path / 'run' / 'model.pkl.gz').is_file()
+  assert (tmp_path / 'run' / 'checkpoints' / '2').is_dir()
 
 
 @pytest.mark.parametrize('command', ['train', 'evaluate'])
@@ -340,7 +342,7 @@ def test_mistakes_are_said_in_one_line(name, tmp_path, capsys):
   folder = tmp_path / 'run'
   result = call(capsys, 'train', *arguments, f'--output_dir={folder}')
   assert_mistake(result, message)
-  assert not (folder / 'model.pkl.gz').exists()
+  assert not (folder / 'checkpoints').exists()
 
 
 @pytest.mark.parametrize(
@@ -406,8 +408,17 @@ def test_a_damaged_checkpoint_is_named(run, tmp_path, capsys):
   (tmp_path / 'config_full.gin').write_bytes(
     (folder / 'config_full.gin').read_bytes()
   )
-  whole = (folder / 'model.weights.npy.gz').read_bytes()
-  (tmp_path / 'model.weights.npy.gz').write_bytes(whole[: len(whole) // 2])
+  shutil.copytree(folder / 'checkpoints', tmp_path / 'checkpoints')
+  for path in (tmp_path / 'checkpoints').glob('*/weights/manifest.ocdbt'):
+    path.write_bytes(path.read_bytes()[:-1])
+  result = call(capsys, 'evaluate', f'--output_dir={tmp_path}')
+  assert_mistake(result, 'is damaged (weights/manifest.ocdbt is not as it was')
+
+
+def test_a_damaged_file_of_traxs_is_named(run, tmp_path, capsys):
+  folder, _, _ = run
+  shutil.copy(folder / 'config_full.gin', tmp_path)
+  (tmp_path / 'model.weights.npy.gz').write_bytes(gzip.compress(b'cut')[:-4])
   result = call(capsys, 'evaluate', f'--output_dir={tmp_path}')
   assert_mistake(result, 'model.weights.npy.gz cannot be read')
 
@@ -426,5 +437,6 @@ def test_ctrl_c_is_clean_and_the_terminal_has_a_bar(tmp_path):
   )
   assert code == 130
   assert re.search(r'training:? .*\d+/1000000 .*bits/dim', said)
-  assert 'trax-reformer: stopped at step' in said
+  assert re.search(r'trax-reformer: stopped at step \d+, which is saved', said)
+  assert list((tmp_path / 'run' / 'checkpoints').glob('*/manifest.json'))
   assert 'Traceback' not in said

@@ -72,9 +72,7 @@ def test_mistakes(arguments, message, run, capsys):
 def test_a_folder_without_a_checkpoint(run, tmp_path, capsys):
   for name in ('config_full.gin', 'config.gin'):
     (tmp_path / name).write_text((run / name).read_text())
-  assert_mistake(
-    generate(capsys, tmp_path), 'which holds no model.weights.npy.gz'
-  )
+  assert_mistake(generate(capsys, tmp_path), 'which holds no checkpoint')
 
 
 @pytest.mark.parametrize(

@@ -51,11 +51,14 @@ def test_applying_again_changes_nothing():
   assert before == (fastmath.tree_unflatten, dict(fastmath.jax.JAX_BACKEND))
 
 
-def test_with_several_devices_one_is_used_and_the_log_says_so():
+def test_with_several_devices_traxs_trainer_uses_one_and_says_so():
   out, err = python(
     'import trax_reformer_ext, jax\n'
-    'from trax import fastmath\n'
-    'print(jax.device_count(), fastmath.local_device_count())',
+    'from trax import fastmath, optimizers, layers as tl\n'
+    'print(jax.device_count(), fastmath.local_device_count())\n'
+    'layer, sgd = tl.Serial(tl.Fn("f", lambda x: x)), optimizers.SGD()\n'
+    'sgd.tree_init(())\n'
+    'optimizers.Trainer(layer, sgd)',
     XLA_FLAGS='--xla_force_host_platform_device_count=2',
   )
   assert out == '2 1\n'

@@ -213,6 +213,7 @@ def _use_one_device():
 
   backend.JAX_BACKEND['local_device_count'] = lambda: 1
   backend.JAX_BACKEND['global_device_count'] = lambda: 1
+
   def on_cpu(x):
     # As Trax's, which takes the first CPU of all hosts.
     return jax.device_put(x, jax.local_devices(backend='cpu')[0])

@@ -1,6 +1,5 @@
 """Checkpoints and going on from them, in one process."""
 
-import pathlib
 import shutil
 
 import gin
