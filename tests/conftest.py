@@ -3,6 +3,7 @@
 import atexit
 import os
 import pathlib
+import random
 import shutil
 import tempfile
 
@@ -37,6 +38,12 @@ def real():
   if not folder:
     pytest.skip('REFORMER_DATA does not name a folder of real data')
   return pathlib.Path(folder)
+
+
+@pytest.fixture(autouse=True)
+def the_same_seeds():
+  """Trax's layers draw the seeds of their initial weights from Python's own."""
+  random.seed(0)
 
 
 @pytest.fixture(autouse=True)

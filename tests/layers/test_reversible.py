@@ -112,13 +112,15 @@ def test_reconstruction_after_48_layers_is_accurate():
     again, _ = jax.lax.scan(backward, ys, (rngs, states), reverse=True)
     return ys, again
 
-  xs = inputs()
-  ys, again = there_and_back(xs)
-  errors = [np.abs(a - x).max() for a, x in zip(again, xs, strict=True)]
-  error = max(errors) / np.abs(xs).max()
+  def relative_error(xs):
+    ys, again = there_and_back(xs)
+    assert np.abs(ys[0] - xs[0]).max() > 1
+    errors = [np.abs(a - x).max() for a, x in zip(again, xs, strict=True)]
+    return max(errors) / np.abs(xs).max()
+
+  # How much a rounding grows on its way depends on the weights and inputs.
+  error = np.median([relative_error(inputs(seed)) for seed in range(15)])
   print(f'relative reconstruction error after 48 layers: {error:.1e}')
-  assert np.abs(ys[0] - xs[0]).max() > 1
-  # A few float32 roundings a layer: 5e-5 on JAX 0.10.2, 1.1e-4 on JAX 0.12.
   assert 0 < error < 2e-4
 
 

@@ -3,17 +3,17 @@
 import pytest
 
 from trax_reformer_ext import cli
-from trax_reformer_ext.data.inputs import SeekableBatches
+from trax_reformer_ext.data.inputs import SeekableBatches, SeekableInputs
 
 
 @pytest.mark.slow
 def test_a_run_goes_on_at_the_batch_where_it_stopped(tmp_path, monkeypatch):
   seen = []
-  take = SeekableBatches.__next__
 
-  def recorded(stream):
-    seen.append(take(stream))
-    return seen[-1]
+  class Recorded(SeekableBatches):
+    def __next__(self):
+      seen.append(super().__next__())
+      return seen[-1]
 
   def train(name, n_steps):
     """The batches of the steps of a run, as bytes."""
@@ -26,7 +26,11 @@ def test_a_run_goes_on_at_the_batch_where_it_stopped(tmp_path, monkeypatch):
     # report.
     return [batch[0].tobytes() for batch in seen[2:-1]]
 
-  monkeypatch.setattr(SeekableBatches, '__next__', recorded)
+  monkeypatch.setattr(
+    SeekableInputs,
+    'train_batches',
+    lambda inputs, first=0: Recorded(inputs._train, first),
+  )
   whole = train('whole', 4)
   parts = train('parts', 2) + train('parts', 4)
   assert len(set(whole)) == 4
