@@ -1,4 +1,4 @@
-"""The trax-reformer command in a process of its own on a pseudo-terminal."""
+"""The trax-reformer command in a process of its own."""
 
 import fcntl
 import os
@@ -14,8 +14,24 @@ import time
 COMMAND = [sys.executable, '-m', 'trax_reformer_ext']
 
 
+def start(command, **options):
+  """Starts a process that heeds Ctrl-C.
+
+  A shell's background jobs ignore it, and so does what they start.
+
+  Args:
+    command: list of str.
+    **options: of subprocess.Popen.
+  """
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
+  try:
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, **options)
+  finally:
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupt(arguments, when, seconds):
-  """Runs the command and sends it Ctrl-C once it has said something.
+  """Sends the command Ctrl-C, on a pseudo-terminal, once it has said something.
 
   Args:
     arguments: list of str.
@@ -27,15 +43,7 @@ def interrupt(arguments, when, seconds):
   """
   ours, its = os.openpty()
   fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack('4H', 24, 160, 0, 0))
-  # A shell's background jobs ignore Ctrl-C, and so does what they start.
-  before = signal.signal(signal.SIGINT, signal.default_int_handler)
-  process = subprocess.Popen(
-    [*COMMAND, *arguments],
-    stdin=subprocess.DEVNULL,
-    stdout=its,
-    stderr=its,
-  )
-  signal.signal(signal.SIGINT, before)
+  process = start([*COMMAND, *arguments], stdout=its, stderr=its)
   os.close(its)
   said, interrupted, deadline = '', False, time.monotonic() + seconds
   while time.monotonic() < deadline:

@@ -1,0 +1,1 @@
+"""What a training run survives: python -m tests.faults --help."""
