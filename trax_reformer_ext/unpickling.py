@@ -120,6 +120,8 @@ _ALLOWED = {
   ('collections', 'deque'): collections.deque,
   ('collections', 'defaultdict'): collections.defaultdict,
   **{('builtins', kind.__name__): kind for kind in _BUILTINS},
+  # As protocols before 3 have it.
+  **{('__builtin__', kind.__name__): kind for kind in _BUILTINS},
   ('numpy', 'ndarray'): np.ndarray,
   ('numpy', 'dtype'): np.dtype,
   **{(module, '_reconstruct'): _array for module in _NUMPY},

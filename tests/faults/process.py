@@ -95,9 +95,9 @@ class Training:
     self._reader.join()
     return self._process.returncode
 
-  def finish(self):
+  def finish(self, seconds=300):
     """Waits for an end without error."""
-    assert self.end() == 0, self.said
+    assert self.end(seconds) == 0, self.said
 
   @property
   def said(self):
@@ -119,10 +119,10 @@ class Training:
       self._said.notify_all()
 
 
-def run(arguments, **options):
+def run(arguments, seconds=300, **options):
   """Trains to the end; returns the Training."""
   training = Training(arguments, **options)
-  training.finish()
+  training.finish(seconds)
   return training
 
 

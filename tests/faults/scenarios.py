@@ -51,11 +51,11 @@ def kills(folder, n, n_steps, most_seconds=1.5, seed=0, progress=None):
     progress: function of an int, the kills so far; or None.
 
   Returns:
-    dict: kills, the steps that the run was at after each as 'steps', and steps
-    that were done and had to be done again as 'lost'.
+    dict: kills, n_steps, the step that the run was at after each kill as
+    'steps', and how many steps had to be done again as 'lost'.
   """
   rng = np.random.default_rng(seed)
-  run(arguments(folder / 'whole', n_steps))
+  run(arguments(folder / 'whole', n_steps), seconds=3600)
   killed = arguments(folder / 'killed', n_steps)
   kept, lost, steps = None, [], []
   for i in range(n):
@@ -73,11 +73,11 @@ def kills(folder, n, n_steps, most_seconds=1.5, seed=0, progress=None):
     lost.append(max(0, training.last_step - steps[-1]))
     if progress:
       progress(i + 1)
-  run(killed)
+  run(killed, seconds=3600)
   assert_same(folder / 'whole', folder / 'killed', n_steps)
   # What is saved at one step and being written at the next.
   assert max(lost) <= 4
-  return {'kills': n, 'steps': steps, 'lost': lost}
+  return {'kills': n, 'n_steps': n_steps, 'steps': steps, 'lost': lost}
 
 
 def kills_in_the_first_save(folder, n, seed=0):
@@ -260,7 +260,7 @@ def _result(folder, n_steps):
   losses = [value for _, value in history[name]]
   assert len(losses) == n_steps
   speeds = [v for _, v in history['training/tokens per second']]
-  return losses, saved.weights, statistics.median(speeds[10:])
+  return losses, saved.weights, statistics.median(speeds[len(speeds) // 5 :])
 
 
 def largest_difference(a, b):

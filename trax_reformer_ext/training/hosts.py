@@ -1,6 +1,8 @@
 """Several machines that train one model, through jax.distributed."""
 
+import ctypes
 import os
+import signal
 import sys
 
 import jax
@@ -11,6 +13,7 @@ from trax_reformer_ext.training import rendezvous
 
 # Seconds without a sign of life after which a host counts as dead.
 _HEARTBEAT = 30
+_AGAIN = 'start the command on all hosts again, or on fewer, to go on'
 _LOST = ('Gloo', 'connection', 'Connection', 'heartbeat', 'UNAVAILABLE')
 
 
@@ -45,6 +48,21 @@ def connect(chief, port, n_hosts, host_id, patience):
       f'--gpu_cluster_chief_ip is {chief!r}, port {port}: the hosts met there, '
       f'but jax.distributed does not start ({e})'
     ) from e
+  # Python's own handlers run too late, when abort() has ended the process.
+  ctypes.CDLL(None).signal(signal.SIGABRT, _say_why)
+
+
+@ctypes.CFUNCTYPE(None, ctypes.c_int)
+def _say_why(signum):
+  """Says what an abort by JAX means, which prints a stack trace alone."""
+  del signum
+  print(
+    'trax-reformer: error: JAX has ended this process, as it does where host 0 '
+    f'has died: {_AGAIN} from the last checkpoint',
+    file=sys.stderr,
+    flush=True,
+  )
+  os._exit(1)
 
 
 def end_if_one_is_lost(e, last_step):
@@ -63,8 +81,7 @@ def end_if_one_is_lost(e, last_step):
     kept = f'the last good checkpoint is of step {last_step}'
   print(
     'trax-reformer: error: another host does not answer any more '
-    f'({str(e).splitlines()[0][:200]}): {kept}; start the command on all hosts '
-    'again, or on fewer',
+    f'({str(e).splitlines()[0][:200]}): {kept}; {_AGAIN} from there',
     file=sys.stderr,
     flush=True,
   )
