@@ -1,5 +1,6 @@
 """Several machines that train one model, through jax.distributed."""
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -50,6 +51,22 @@ def connect(chief, port, n_hosts, host_id, patience):
     ) from e
   # Python's own handlers run too late, when abort() has ended the process.
   ctypes.CDLL(None).signal(signal.SIGABRT, _say_why)
+  with _silent():
+    any_of_all(True)  # gloo prints what it has connected to
+
+
+@contextlib.contextmanager
+def _silent():
+  """Drops what C++ writes to stdout."""
+  sys.stdout.flush()
+  kept = os.dup(1)
+  try:
+    with open(os.devnull, 'wb') as nowhere:
+      os.dup2(nowhere.fileno(), 1)
+    yield
+  finally:
+    os.dup2(kept, 1)
+    os.close(kept)
 
 
 @ctypes.CFUNCTYPE(None, ctypes.c_int)
