@@ -42,8 +42,8 @@ def test_goes_on_with_a_full_disk(tmp_path):
 
 
 @mounted
-def test_stops_with_a_full_disk(tmp_path):
-  scenarios.full_disk(tmp_path, stops=True)
+def test_stops_with_a_disk_that_is_full_in_the_middle_of_a_save(tmp_path):
+  scenarios.full_disk(tmp_path, stops=True, left=320_000)
 
 
 @mounted

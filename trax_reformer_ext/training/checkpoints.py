@@ -7,6 +7,7 @@ items 'weights', 'training' (optimizer slots, states, random key) and 'run'
 
 import contextlib
 import dataclasses
+import logging
 import math
 import pathlib
 import shutil
@@ -140,7 +141,9 @@ class CheckpointStore:
     )
     about = {'permanent': permanent, 'metrics': metrics or {}}
     try:
+      _check_space(self._folder.parent, saved)
       if self._manager is None:
+        _say_failures_once()
         options = ocp.CheckpointManagerOptions(
           cleanup_tmp_directories=True, save_root_metadata=False
         )
@@ -335,11 +338,34 @@ def _is_done(folder, step):
   return manifest.is_written(folder / str(step))
 
 
+def _check_space(folder, saved):
+  """Raises OSError where the arrays can't fit the disk, before any is written.
+
+  Args:
+    folder: path.
+    saved: Saved.
+  """
+  arrays = [saved.weights, *saved.training.values()]
+  needed = sum(np.asarray(x).nbytes for part in arrays for x in part)
+  free = shutil.disk_usage(folder).free
+  if free < needed:
+    raise OSError(
+      f'No space left on device: {needed:,} bytes to write, {free:,} free'
+    )
+
+
+def _say_failures_once():
+  """Keeps libraries from showing each failed task of a save that is told of."""
+  logging.getLogger('asyncio').setLevel(logging.CRITICAL)
+  of_orbax = lambda record: 'orbax' in record.pathname
+  logging.getLogger('absl').addFilter(lambda record: not of_orbax(record))
+
+
 def _reason(e):
   """The first line of what an exception says, without Orbax's own frames."""
   lines = [line for line in str(e).splitlines() if line.strip()]
   text = lines[0].strip() if lines else type(e).__name__
-  if 'No space left on device' in str(e):
+  if len(text) > 200 and 'No space left on device' in text:
     text = 'No space left on device'
   return text[:200]
 
