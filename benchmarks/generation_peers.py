@@ -19,20 +19,16 @@ Hugging Face's needs an environment of its own (Python 3.11):
 import argparse
 import contextlib
 import inspect
-import json
 import os
-import pathlib
-import re
 import statistics
-import subprocess
 import sys
-import tempfile
+
+from worker import Worker, WorkerError
 
 import trax_reformer_ext  # noqa: F401  before Trax, whose import it mends
 from trax_reformer_ext.training import configs
 
 CONFIG = 'reformer_enwik8_8gb'
-_PEERS = pathlib.Path(__file__).parent / 'peers'
 _PIECE = 32  # tokens; what is compiled runs over as many
 # Trax and Hugging Face take prompts in whole chunks, of either attention.
 _MULTIPLE = 256
@@ -153,71 +149,6 @@ def read_shape(n_layers):
       for name in ('chunk_len', 'n_chunks_before', 'n_hashes', 'n_buckets')
     },
   )
-
-
-class WorkerError(Exception):
-  """A process that does not answer, in one line."""
-
-
-class Worker:
-  """A process that measures one model whenever it is asked.
-
-  See benchmarks/peers/turns.py for its side. The others sleep meanwhile.
-  """
-
-  def __init__(self, python, script, options):
-    self._errors = tempfile.TemporaryFile()
-    command = [python, str(_PEERS / script), json.dumps(options)]
-    try:
-      self._process = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=self._errors,
-        text=True,
-      )
-    except OSError as e:
-      raise WorkerError(e.strerror) from e
-    try:
-      self.about = self._answer()['about']
-    except WorkerError:
-      self.close()
-      raise
-
-  def measure(self):
-    """A turn: dict of token and prompt (ms a token) and memory (MiB)."""
-    try:
-      self._process.stdin.write('\n')
-      self._process.stdin.flush()
-    except OSError:
-      pass  # it has ended: its last words are read below
-    return self._answer()
-
-  def close(self):
-    """Ends the process."""
-    self._process.kill()
-    self._process.communicate()
-    self._errors.close()
-
-  def __enter__(self):
-    return self
-
-  def __exit__(self, *_):
-    self.close()
-
-  def _answer(self):
-    line = self._process.stdout.readline()
-    try:
-      return dict(json.loads(line))
-    except (ValueError, TypeError):
-      pass
-    self._process.kill()
-    self._process.wait()
-    self._errors.seek(0)
-    said = self._errors.read().decode(errors='replace').strip().splitlines()
-    # JAX says more after the exception.
-    errors = [x for x in said if re.match(r'[\w.]+(Error|Exception)\b', x)]
-    raise WorkerError((errors or said or ['its answer makes no sense'])[-1])
 
 
 if __name__ == '__main__':

@@ -85,9 +85,9 @@ def prepare(options):
       logits_processor=LogitsProcessorList([clock]),
     )
     times = clock.times
-    return (
-      1e3 * (times[0] - started) / context,
-      1e3 * (times[-1] - times[n_before]) / n_tokens,
+    return dict(
+      prompt=1e3 * (times[0] - started) / context,
+      token=1e3 * (times[-1] - times[n_before]) / n_tokens,
     )
 
   measure(n_before=1, n_tokens=1)  # so that memory is there

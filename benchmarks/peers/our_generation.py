@@ -34,9 +34,9 @@ def prepare(options):
     for _ in pieces:
       pass
     token = (time.perf_counter() - first) / n_tokens
-    return (
-      1e3 * (first - started - piece * token) / context,
-      1e3 * token,
+    return dict(
+      prompt=1e3 * (first - started - piece * token) / context,
+      token=1e3 * token,
     )
 
   measure()  # compiles

@@ -169,9 +169,9 @@ def prepare(options):
     for _ in range(n_tokens // piece):
       state, token, _ = way(weights, state, token)
     done = time.perf_counter()
-    return (
-      1e3 * (after_prompt - started) / context,
-      1e3 * (done - after_first) / n_tokens,
+    return dict(
+      prompt=1e3 * (after_prompt - started) / context,
+      token=1e3 * (done - after_first) / n_tokens,
     )
 
   return f'{about}; timed is {best}', measure
