@@ -21,8 +21,10 @@ torch's need an environment of their own (Python 3.11), or are left out:
 """
 
 import argparse
+import collections
 import contextlib
 import json
+import math
 import os
 import pathlib
 import statistics
@@ -118,14 +120,23 @@ def compare(peers, length, batch, rounds, repeats):
 
 
 def take_turns(peers, shape, repeats):
-  """dict from names to the median of seconds."""
+  """dict from names to the median of seconds; inf for one that fails.
+
+  One that fails, as where memory does not suffice, is taken out of peers.
+  """
   seconds = {name: [] for name in peers}
   for turn in range(repeats + 1):
-    for name, worker in peers.items():
-      measured = worker.measure(**shape)['seconds']
+    for name, worker in list(peers.items()):
+      try:
+        measured = worker.measure(**shape)['seconds']
+      except WorkerError as e:
+        print(f'{name} is left out from here: {e}', flush=True)
+        del peers[name], seconds[name]
+        continue
       if turn:  # the first compiles
         seconds[name].append(measured)
-  return {name: statistics.median(x) for name, x in seconds.items()}
+  medians = {name: statistics.median(x) for name, x in seconds.items()}
+  return collections.defaultdict(lambda: math.inf, medians)
 
 
 def by_length(peers, arguments):
@@ -139,13 +150,19 @@ def by_length(peers, arguments):
   while length <= arguments.longest:
     batch = max(1, _TOKENS // length)
     for label, (name, rounds) in curves.items():
+      if name not in peers:
+        continue
       if expected(found[label], length) * length * batch > (
         1e6 * arguments.most_seconds
       ):
         continue
       shape = dict(length=length, batch=batch, rounds=rounds, backward=True)
       repeats = arguments.repeats if length <= 65536 else 2
-      one = take_turns({name: peers[name]}, shape, repeats)[name]
+      alone = {name: peers[name]}
+      one = take_turns(alone, shape, repeats)[name]
+      if not alone:
+        del peers[name]
+        continue
       found[label][length] = 1e6 * one / (length * batch)
       print(f'{label}, {length}: {found[label][length]:.1f} us a token')
     length *= 2
