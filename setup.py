@@ -46,6 +46,8 @@ setuptools.setup(
     'pillow>=13.0.0',
     'sacrebleu>=2.6.0',
     'sentencepiece>=0.2.3',
+    # Needed by tf.summary; tensorflow does not ask for it.
+    'tensorboard>=2.21.0',
     'tqdm>=4.70.1',
   ],
   extras_require={
@@ -55,7 +57,6 @@ setuptools.setup(
       'hypothesis>=6.170.15',
       'pytest>=9.2.0',
       'pytest-xdist>=3.8.0',
-      'tensorboard>=2.21.0',
     ],
   },
   entry_points={
