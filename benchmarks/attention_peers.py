@@ -21,10 +21,8 @@ torch's need an environment of their own (Python 3.11), or are left out:
 """
 
 import argparse
-import collections
 import contextlib
 import json
-import math
 import os
 import pathlib
 import statistics
@@ -111,7 +109,7 @@ def compare(peers, length, batch, rounds, repeats):
   medians = {}
   for backward in (False, True):
     shape = dict(length=length, batch=batch, rounds=rounds, backward=backward)
-    medians[backward] = take_turns(peers, shape, repeats)
+    medians[backward] = take_turns(peers, list(peers), shape, repeats)
   for name in peers:
     columns = (
       f'{m[name]:.3f} s | {m[name] / m[_OURS]:.2f}' for m in medians.values()
@@ -119,24 +117,31 @@ def compare(peers, length, batch, rounds, repeats):
     print(f'| {name} | {" | ".join(columns)} |', flush=True)
 
 
-def take_turns(peers, shape, repeats):
-  """dict from names to the median of seconds; inf for one that fails.
+def take_turns(peers, names, shape, repeats):
+  """Measures some peers by turns.
 
   One that fails, as where memory does not suffice, is taken out of peers.
+
+  Returns:
+    dict from the names of those that did not fail to medians of seconds.
+
+  Raises:
+    WorkerError: this package's fails.
   """
-  seconds = {name: [] for name in peers}
+  seconds = {name: [] for name in names}
   for turn in range(repeats + 1):
-    for name, worker in list(peers.items()):
+    for name in list(seconds):
       try:
-        measured = worker.measure(**shape)['seconds']
+        measured = peers[name].measure(**shape)['seconds']
       except WorkerError as e:
+        if name == _OURS:
+          raise
         print(f'{name} is left out from here: {e}', flush=True)
         del peers[name], seconds[name]
         continue
       if turn:  # the first compiles
         seconds[name].append(measured)
-  medians = {name: statistics.median(x) for name, x in seconds.items()}
-  return collections.defaultdict(lambda: math.inf, medians)
+  return {name: statistics.median(x) for name, x in seconds.items()}
 
 
 def by_length(peers, arguments):
@@ -158,12 +163,10 @@ def by_length(peers, arguments):
         continue
       shape = dict(length=length, batch=batch, rounds=rounds, backward=True)
       repeats = arguments.repeats if length <= 65536 else 2
-      alone = {name: peers[name]}
-      one = take_turns(alone, shape, repeats)[name]
-      if not alone:
-        del peers[name]
+      median = take_turns(peers, [name], shape, repeats).get(name)
+      if median is None:
         continue
-      found[label][length] = 1e6 * one / (length * batch)
+      found[label][length] = 1e6 * median / (length * batch)
       print(f'{label}, {length}: {found[label][length]:.1f} us a token')
     length *= 2
   folder = pathlib.Path(arguments.output_dir)

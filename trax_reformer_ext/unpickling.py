@@ -35,9 +35,9 @@ def load(file):
   except ReformerError:
     raise
   except Exception as e:  # a damaged pickle may raise nearly any
+    reason = ' '.join([f'{type(e).__name__}:', *str(e).split()])
     raise ReformerError(
-      f'{_name(file)} cannot be read ({type(e).__name__}: {e}): it is damaged, '
-      'or no pickle'
+      f'{_name(file)} cannot be read ({reason}): it is damaged, or no pickle'
     ) from e
 
 

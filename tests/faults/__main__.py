@@ -103,8 +103,9 @@ def _devices(folder, options):
     apart = max(abs(a - b) for a, b in zip(losses, first[0], strict=True))
     weights_apart = scenarios.largest_difference(weights, first[1])
     seen.append(
-      f'{name}: {speed:,.0f} tokens/s, losses within {apart:.0e} and weights '
-      f'within {weights_apart:.0e} of one device'
+      f'{name}: {speed:,.0f} tokens/s, losses within {apart:.0e} (the first '
+      f'within {abs(losses[0] - first[0][0]):.0e}) and weights within '
+      f'{weights_apart:.0e} of one device'
     )
   return '50 steps on several devices and hosts', '; '.join(seen)
 

@@ -1,5 +1,6 @@
 """The scenarios, small, and what a person does to a run."""
 
+import functools
 import os
 import re
 import signal
@@ -27,6 +28,7 @@ def test_kills_in_the_first_save(tmp_path):
 def mounted(function):
   """A test that is left out where no file system may be mounted."""
 
+  @functools.wraps(function)
   def test(tmp_path):
     try:
       function(tmp_path)

@@ -341,6 +341,8 @@ def _is_done(folder, step):
 def _check_space(folder, saved):
   """Raises OSError where the arrays can't fit the disk, before any is written.
 
+  On all hosts or on none, as they write together.
+
   Args:
     folder: path.
     saved: Saved.
@@ -348,7 +350,7 @@ def _check_space(folder, saved):
   arrays = [saved.weights, *saved.training.values()]
   needed = sum(np.asarray(x).nbytes for part in arrays for x in part)
   free = shutil.disk_usage(folder).free
-  if free < needed:
+  if hosts.any_of_all(free < needed):
     raise OSError(
       f'No space left on device: {needed:,} bytes to write, {free:,} free'
     )
@@ -357,16 +359,20 @@ def _check_space(folder, saved):
 def _say_failures_once():
   """Keeps libraries from showing each failed task of a save that is told of."""
   logging.getLogger('asyncio').setLevel(logging.CRITICAL)
-  of_orbax = lambda record: 'orbax' in record.pathname
-  logging.getLogger('absl').addFilter(lambda record: not of_orbax(record))
+  logging.getLogger('absl').addFilter(_is_no_error_of_orbax)
+
+
+def _is_no_error_of_orbax(record):
+  return record.levelno < logging.ERROR or 'orbax' not in record.pathname
 
 
 def _reason(e):
   """The first line of what an exception says, without Orbax's own frames."""
   lines = [line for line in str(e).splitlines() if line.strip()]
   text = lines[0].strip() if lines else type(e).__name__
-  if len(text) > 200 and 'No space left on device' in text:
-    text = 'No space left on device'
+  full = 'No space left on device'
+  if full in str(e) and (full not in text or len(text) > 200):
+    text = full
   return text[:200]
 
 
