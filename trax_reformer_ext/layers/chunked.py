@@ -148,6 +148,7 @@ def ChunkedFeedForward(
   dropout=0.0,
   ff_dropout=None,
   center_layernorm=True,
+  layer_norm_epsilon=1e-6,
   mode='train',
 ):
   """Returns the Reformer's feed-forward block on slices of the length.
@@ -164,6 +165,7 @@ def ChunkedFeedForward(
     dropout: float, rate after the second Dense.
     ff_dropout: float, rate after the first Dense; None for the same.
     center_layernorm: bool, False for RMS normalisation.
+    layer_norm_epsilon: float, added to the variance.
     mode: 'train' or 'eval'; dropout is active in 'train'.
 
   Returns:
@@ -171,7 +173,7 @@ def ChunkedFeedForward(
   """
   drop = lambda rate: tl.Dropout(rate=rate, shared_axes=[-2], mode=mode)
   block = tl.Serial(
-    tl.LayerNorm(center=center_layernorm),
+    tl.LayerNorm(center=center_layernorm, epsilon=layer_norm_epsilon),
     _Dense(d_ff),
     drop(dropout if ff_dropout is None else ff_dropout),
     activation(),

@@ -44,6 +44,8 @@ class Block(NamedTuple):
     predict_mem_len: int, the longest sequence in mode 'predict'; None for
       longest.
     options: dict, further arguments for attention types that take them.
+    attention_dropout: float, rate for attention weights; None for dropout.
+    layer_norm_epsilon: float, added to variances.
   """
 
   model: str
@@ -61,22 +63,26 @@ class Block(NamedTuple):
   longest: int
   predict_mem_len: int | None
   options: dict
+  attention_dropout: float | None = None
+  layer_norm_epsilon: float = 1e-6
 
 
-def decoder_block(attention_type, block, causal):
+def decoder_block(attention_type, block, causal, masked=False):
   """Returns a reversible decoder block: attention, swap, feed-forward, swap.
 
   Args:
     attention_type: constructor of a self-attention layer.
     block: Block.
     causal: bool.
+    masked: bool.
 
   Returns:
-    A list of layers that maps (x1, x2) to (y1, y2).
+    A list of layers that maps (x1, x2) to (y1, y2), or with masked (x1, x2,
+    mask) to (y1, y2, mask), mask bool [batch, length], True at real tokens.
   """
-  attention = _self_attention(attention_type, block, causal, masked=False)
-  return _half(attention, 'DecoderAttn') + _half(
-    _feed_forward(block), 'DecoderFF'
+  attention = _self_attention(attention_type, block, causal, masked)
+  return _half(attention, 'DecoderAttn', block) + _half(
+    _feed_forward(block), 'DecoderFF', block
   )
 
 
@@ -92,8 +98,8 @@ def encoder_block(attention_type, block):
     [batch, length], True at real tokens.
   """
   attention = _self_attention(attention_type, block, causal=False, masked=True)
-  return _half(attention, 'EncoderAttn') + _half(
-    _feed_forward(block), 'EncoderFF'
+  return _half(attention, 'EncoderAttn', block) + _half(
+    _feed_forward(block), 'EncoderFF', block
   )
 
 
@@ -130,9 +136,9 @@ def encoder_decoder_block(attention_type, block):
   # The mask of the target lies behind the source and its mask.
   select = [tl.Select([0, 3], n_in=4)] if masked else []
   return [
-    *_half(attention, 'CausalAttn', *select),
-    *_half(to_source, 'EncDecAttn'),
-    *_half(_feed_forward(block), 'EncDecFF'),
+    *_half(attention, 'CausalAttn', block, *select),
+    *_half(to_source, 'EncDecAttn', block),
+    *_half(_feed_forward(block), 'EncDecFF', block),
   ]
 
 
@@ -229,14 +235,17 @@ def check_dense(model, ff_sparsity):
     )
 
 
-def _half(layer, name, *before):
+def _half(layer, name, block, *before):
   """One half-residual and a swap; attention sees normalised features."""
   name = f'ReversibleHalfResidual{name}'
   if name.endswith('FF'):
     half = ReversibleHalfResidual(layer, name=name)
   else:
     half = ReversibleHalfResidual(
-      tl.LayerNorm(), *before, attention_layer=layer, name=name
+      tl.LayerNorm(epsilon=block.layer_norm_epsilon),
+      *before,
+      attention_layer=layer,
+      name=name,
     )
   return [half, ReversibleSwap()]
 
@@ -252,6 +261,11 @@ def _self_attention(attention_type, block, causal, masked):
   parameters = _parameters(attention_type)
   if 'd_qk' not in parameters:
     # Trax's simpler layers, such as trax.layers.CausalAttention.
+    if masked:
+      raise ReformerError(
+        f'{block.model}.padding_id is set, but attention_type is {name}, which '
+        'takes no mask: leave it None, or use SelfAttention or LSHSelfAttention'
+      )
     return attention_type(
       block.d_model,
       n_heads=block.n_heads,
@@ -268,7 +282,9 @@ def _self_attention(attention_type, block, causal, masked):
     d_v=block.d_v,
     causal=causal,
     masked=masked,
-    attention_dropout=block.dropout,
+    attention_dropout=block.dropout
+    if block.attention_dropout is None
+    else block.attention_dropout,
     output_dropout=block.dropout,
     mode=block.mode,
     **{k: v for k, v in optional.items() if k in parameters},
@@ -297,6 +313,7 @@ def _feed_forward(block):
     activation=block.ff_activation,
     dropout=block.dropout,
     ff_dropout=block.ff_dropout,
+    layer_norm_epsilon=block.layer_norm_epsilon,
     mode=block.mode,
   )
 

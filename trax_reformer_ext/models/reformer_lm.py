@@ -2,6 +2,7 @@
 
 import gin
 from trax import layers as tl
+from trax.layers import base
 
 from trax_reformer_ext.errors import ReformerError
 from trax_reformer_ext.layers import (
@@ -62,6 +63,9 @@ def ReformerLM(
   store_activations_below=0,
   shift_right=True,
   causal=True,
+  attention_dropout=None,
+  layer_norm_epsilon=1e-6,
+  padding_id=None,
   n_micro_batches=1,
   predict_mem_len=None,
   mode='train',
@@ -82,7 +86,8 @@ def ReformerLM(
     d_attention_value: int, depth of values of each head.
     n_layers: int, number of decoder blocks.
     n_heads: int, number of attention heads.
-    dropout: float, rate of all dropouts.
+    dropout: float, rate of all dropouts; without attention_dropout also of
+      that of attention weights.
     max_len: int, longest input of the learned positional encoding.
     attention_type: constructor of the attention layer, or a list of them that
       is repeated over the layers.
@@ -119,6 +124,11 @@ def ReformerLM(
       with stored activations: faster, in memory that grows with depth.
     shift_right: bool, predict each token from those before it.
     causal: bool, no attention to later positions.
+    attention_dropout: float, rate for attention weights, or a list of them
+      that takes turns as attention_type does; None for dropout.
+    layer_norm_epsilon: float, added to the variance in all normalisations.
+    padding_id: int, id of tokens that are padding: no other position attends
+      to them. None where there are none; without effect in mode 'predict'.
     n_micro_batches: int, parts of the batch that are computed one after
       another; their gradients add up. For batches that do not fit, at the
       price of one more forward pass.
@@ -150,6 +160,10 @@ def ReformerLM(
   types = check_types(
     model, n_layers, 'n_layers', attention_type, 'attention_type'
   )
+  rates = _rates(attention_dropout, types)
+  _check_padding(padding_id, vocab_size)
+  masked = padding_id is not None and mode != 'predict'
+  _check_epsilon(layer_norm_epsilon, ff_use_sru)
   options = check_options(
     model,
     types,
@@ -177,6 +191,7 @@ def ReformerLM(
     longest=longest_input(max_len, pos_type, pos_axial_shape),
     predict_mem_len=predict_mem_len,
     options=options,
+    layer_norm_epsilon=layer_norm_epsilon,
   )
   projection = _projection(
     vocab_size,
@@ -188,7 +203,10 @@ def ReformerLM(
     prob_sparse=loss_sparsity_prob,
     mode=mode,
   )
+  # The mask of padding, where it is taken, goes below all else.
+  is_token = base.Fn('IsToken', lambda ids: ids != padding_id)
   body = [
+    tl.Branch([], is_token) if masked else [],
     tl.ShiftRight(mode=mode) if shift_right else [],
     tl.Embedding(vocab_size, d_model),
     tl.Dropout(rate=dropout, shared_axes=[-2], mode=mode),
@@ -205,19 +223,59 @@ def ReformerLM(
     ),
     tl.Dup(),
     stack(
-      lambda attention_type: decoder_block(attention_type, block, causal),
-      types,
+      lambda attention: decoder_block(
+        attention[0],
+        block._replace(attention_dropout=attention[1]),
+        causal,
+        masked,
+      ),
+      list(zip(types, rates, strict=True)),
       n_layers,
       store_activations_below=store_activations_below,
       mode=mode,
     ),
     tl.Concatenate(),
-    Chunked(tl.LayerNorm(), loss_chunk_size),
+    Chunked(tl.LayerNorm(epsilon=layer_norm_epsilon), loss_chunk_size),
     tl.Dropout(rate=dropout, shared_axes=[-2], mode=mode),
+    tl.Select([0], n_in=2) if masked else [],
   ]
   if n_micro_batches > 1:
     body = [MicroBatches(tl.Serial(body), n_micro_batches)]
   return tl.Serial(body, projection)
+
+
+def _rates(attention_dropout, types):
+  """The rate for attention weights of each of the types, None for dropout."""
+  if not isinstance(attention_dropout, (list, tuple)):
+    return [attention_dropout] * len(types)
+  if len(attention_dropout) != len(types):
+    raise ReformerError(
+      f'ReformerLM.attention_dropout is {attention_dropout}, but there are '
+      f'{len(types)} types of attention: give one rate for all, or {len(types)}'
+    )
+  return list(attention_dropout)
+
+
+def _check_padding(padding_id, vocab_size):
+  is_id = isinstance(padding_id, int) and 0 <= padding_id < vocab_size
+  if padding_id is not None and not is_id:
+    raise ReformerError(
+      f'ReformerLM.padding_id is {padding_id!r}: give an id in [0, '
+      f'{vocab_size}), or None'
+    )
+
+
+def _check_epsilon(epsilon, ff_use_sru):
+  if not 0 < epsilon < 1:
+    raise ReformerError(
+      f'ReformerLM.layer_norm_epsilon is {epsilon}: give a number between 0 '
+      'and 1'
+    )
+  if ff_use_sru and epsilon != 1e-6:
+    raise ReformerError(
+      f'ReformerLM.layer_norm_epsilon is {epsilon} with ff_use_sru '
+      f'{ff_use_sru}: SRU layers have 1e-6; set one of them to its default'
+    )
 
 
 def _projection(vocab_size, d_model, chunk_size, *, sparsity_type, **sparse):
