@@ -45,12 +45,18 @@ setuptools.setup(
     'orbax-checkpoint>=0.12.8',
     'pillow>=13.0.0',
     'sacrebleu>=2.6.0',
+    'safetensors>=0.8.0',
     'sentencepiece>=0.2.3',
     # Needed by tf.summary; tensorflow does not ask for it.
     'tensorboard>=2.21.0',
     'tqdm>=4.70.1',
   ],
   extras_require={
+    # To read pytorch_model.bin, and to compare with.
+    'huggingface': [
+      'torch>=2.13.0',
+      'transformers>=5.23.0',
+    ],
     'test': [
       # Needed by tfds.testing, which does not say so.
       'dill>=0.4.1',

@@ -31,6 +31,7 @@ from trax_reformer_ext.layers import (
   SinusoidalInitializer,
 )
 from trax_reformer_ext.models import Reformer, ReformerLM
+from trax_reformer_ext.training.conversion import load_model
 
 __all__ = [
   'AxialPositionalEncoding',
@@ -50,6 +51,7 @@ __all__ = [
   'SinusoidalInitializer',
   'duplication_inputs',
   'image_inputs',
+  'load_model',
   'text_inputs',
   'translation_inputs',
 ]

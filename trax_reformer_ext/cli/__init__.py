@@ -5,7 +5,7 @@ import sys
 import warnings
 
 import trax_reformer_ext
-from trax_reformer_ext.cli import evaluate, generate, prepare, train
+from trax_reformer_ext.cli import convert, evaluate, generate, prepare, train
 from trax_reformer_ext.errors import ReformerError
 
 # A command has HELP, DESCRIPTION, add_arguments(parser) and run(arguments).
@@ -14,6 +14,7 @@ _COMMANDS = {
   'evaluate': evaluate,
   'generate': generate,
   'prepare': prepare,
+  'convert': convert,
 }
 
 

@@ -67,8 +67,9 @@ class Saved(NamedTuple):
   Attributes:
     step: int.
     weights: list of arrays, flat.
-    training: dict from names to lists of arrays.
-    run: dict of JSON's types.
+    training: dict from names to lists of arrays; empty where weights are all
+      that is known, as of a model of another library.
+    run: dict of JSON's types, empty likewise.
   """
 
   step: int
@@ -134,11 +135,13 @@ class CheckpointStore:
     import orbax.checkpoint as ocp
 
     self.wait()
-    items = ocp.args.Composite(
-      weights=ocp.args.StandardSave(_named({'': saved.weights})),
-      training=ocp.args.StandardSave(_named(saved.training)),
-      run=ocp.args.JsonSave(saved.run),
-    )
+    items = {
+      'weights': ocp.args.StandardSave(_named({'': saved.weights})),
+      'run': ocp.args.JsonSave(saved.run),
+    }
+    if saved.training:
+      items['training'] = ocp.args.StandardSave(_named(saved.training))
+    items = ocp.args.Composite(**items)
     about = {'permanent': permanent, 'metrics': metrics or {}}
     try:
       _check_space(self._folder.parent, saved)
@@ -300,8 +303,9 @@ def read(folder, step):
   with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
     run = reader.restore(path / 'run')
   training = {}
-  for name, array in sorted(_read_arrays(path / 'training').items()):
-    training.setdefault(name.rpartition('_')[0], []).append(array)
+  if (path / 'training').is_dir():
+    for name, array in sorted(_read_arrays(path / 'training').items()):
+      training.setdefault(name.rpartition('_')[0], []).append(array)
   return Saved(step, read_weights(folder, step), training, run)
 
 

@@ -1,16 +1,15 @@
 """Files of a run: configs and weights in its output directory."""
 
-import gzip
 import os
 import pathlib
 
 import filelock
 import gin
 import jax
-from numpy.lib import format as npy
 
 from trax_reformer_ext.errors import ReformerError
 from trax_reformer_ext.files import written_beside
+from trax_reformer_ext.interop.trax_files import read_flat
 from trax_reformer_ext.training import checkpoints
 
 FULL_CONFIG = 'config_full.gin'
@@ -34,6 +33,12 @@ def config_path(folder):
     f'--output_dir is {str(folder)!r}, which holds no {FULL_CONFIG}: give the '
     'directory of a run of trax-reformer train'
   )
+
+
+def is_run(folder):
+  """Whether a folder is the output directory of a run of this package."""
+  folder = pathlib.Path(folder)
+  return (folder / FULL_CONFIG).is_file() or (folder / 'checkpoints').is_dir()
 
 
 def lock(folder):
@@ -89,14 +94,7 @@ def read_weights(folder):
       f'--output_dir is {str(folder)!r}, which holds no checkpoint: train '
       'until the first one is written'
     )
-  arrays = []
-  try:
-    with gzip.open(path, 'rb') as f:
-      while f.peek(1):
-        arrays.append(npy.read_array(f, allow_pickle=False))
-  except (OSError, EOFError, ValueError) as e:
-    raise ReformerError(f'{path} cannot be read ({e}): it is damaged') from e
-  return arrays
+  return read_flat(path)
 
 
 def _write(folder, name, text):

@@ -12,6 +12,7 @@ from trax.supervised import history as trax_history
 from trax.supervised import training
 
 from trax_reformer_ext.errors import ReformerError
+from trax_reformer_ext.interop.weights import set_weights
 from trax_reformer_ext.training import hosts, run_dir, snapshot
 from trax_reformer_ext.training.checkpoints import (
   Checkpoints,
@@ -20,6 +21,7 @@ from trax_reformer_ext.training.checkpoints import (
   SaveError,
 )
 from trax_reformer_ext.training.checks import check_weights
+from trax_reformer_ext.training.conversion import read_for
 from trax_reformer_ext.training.interruption import Stopped
 from trax_reformer_ext.training.positions import CountedStream
 
@@ -41,6 +43,7 @@ class SavingLoop(training.Loop):
     check_batch,
     checkpoint_low_metric=None,
     checkpoint_high_metric=None,
+    init_checkpoint=None,
     **kwargs,
   ):
     """Takes the output directory for itself and reads the last checkpoint.
@@ -54,13 +57,15 @@ class SavingLoop(training.Loop):
       check_batch: function of a batch, called with each.
       checkpoint_low_metric: as Trax's.
       checkpoint_high_metric: as Trax's.
+      init_checkpoint: path of a model in any format, whose weights a new run
+        starts with; None for random ones.
       **kwargs: as Trax's.
 
     Raises:
       ReformerError: another run has the directory, or what is there does not
         fit.
     """
-    self._options = Checkpoints()
+    self._options, self._init_checkpoint = Checkpoints(), init_checkpoint
     for metric in (checkpoint_low_metric, checkpoint_high_metric):
       _check_metric(metric, eval_tasks)
     self._streams = [
@@ -236,6 +241,8 @@ class SavingLoop(training.Loop):
   def load_checkpoint(self, directory=None, filename=None):
     """Goes on from the last checkpoint, or from files of Trax's.
 
+    A new run starts from train.init_checkpoint, where that is given.
+
     Args:
       directory: path with files of Trax's; None for the run's own checkpoints.
       filename: str, name of such files, without the ending; None for 'model'.
@@ -248,9 +255,20 @@ class SavingLoop(training.Loop):
     folder = directory or self._output_dir
     if filename is None and folder and run_dir.has_weights(folder):
       check_weights(self._model, run_dir.read_weights(folder), folder)
+    elif directory is None and filename is None and self._init_checkpoint:
+      start = self._init_checkpoint
+      where = f'train.init_checkpoint {start!r}'
+      set_weights(self._model, read_for(self._model, start), where)
+      self._eval_model.weights = self._model.weights
+      return
     super().load_checkpoint(directory, filename)
 
   def _go_on_from(self, saved):
+    if not saved.training:  # converted
+      models = self._model, self._eval_model
+      snapshot.put_weights(saved.weights, *models, self._output_dir)
+      self._step = self._saved_step = saved.step
+      return
     self._rng_of_run = snapshot.put(
       saved,
       self._model,

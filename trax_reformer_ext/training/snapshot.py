@@ -51,13 +51,7 @@ def put(saved, model, eval_model, trainers, folder):
   Raises:
     ReformerError: weights of another model or slots of another optimizer.
   """
-  check_weights(model, saved.weights, folder)
-  drop_buckets(model)
-  drop_buckets(eval_model)
-  model.weights, _ = tl.unflatten_weights_and_state(
-    saved.weights, (), (model.weights, ()), weights_only=True
-  )
-  eval_model.weights = model.weights
+  put_weights(saved.weights, model, eval_model, folder)
   for layer, name in ((model, 'state'), (eval_model, 'eval_state')):
     layer.state = _filled_in(layer.state, saved.training.get(name, []))
   for i, trainer in enumerate(trainers):
@@ -70,6 +64,27 @@ def put(saved, model, eval_model, trainers, folder):
         f'optimizer ({e}): choose another directory, or the config of that run'
       ) from e
   return saved.training['rng'][0]
+
+
+def put_weights(weights, model, eval_model, folder):
+  """Gives a run's models weights alone.
+
+  Args:
+    weights: flat list of arrays.
+    model: initialised Trax layer.
+    eval_model: the same for evaluation.
+    folder: str, the run's directory.
+
+  Raises:
+    ReformerError: weights of another model.
+  """
+  check_weights(model, weights, folder)
+  drop_buckets(model)
+  drop_buckets(eval_model)
+  model.weights, _ = tl.unflatten_weights_and_state(
+    weights, (), (model.weights, ()), weights_only=True
+  )
+  eval_model.weights = model.weights
 
 
 def _filled(tree):

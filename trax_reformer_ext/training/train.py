@@ -11,6 +11,7 @@ from trax.supervised import trainer_lib, training
 
 from trax_reformer_ext.errors import ReformerError
 from trax_reformer_ext.training.configs import configured
+from trax_reformer_ext.training.conversion import format_of
 from trax_reformer_ext.training.loop import Loop
 
 _LOG = logging.getLogger('trax_reformer_ext')
@@ -34,7 +35,15 @@ def train(output_dir):
   arguments = {}
   if jax.process_count() > 1:
     arguments['inputs'] = _inputs_of_this_host()
-  with _our_loop():
+  start = gin.get_bindings('train').get('init_checkpoint')
+  if start and _uses_loop():
+    arguments['init_checkpoint'] = None  # our Loop takes any format
+  elif start and format_of(start) != 'trax':
+    raise ReformerError(
+      f'train.init_checkpoint is {start!r} with train.use_loop False: Trax '
+      'takes its own model.pkl.gz alone there; leave use_loop True'
+    )
+  with _our_loop(start):
     trained = trainer_lib.train(output_dir=output_dir, **arguments)
   if isinstance(trained, Loop):
     trained.close()
@@ -56,7 +65,7 @@ def _inputs_of_this_host():
 
 
 @contextlib.contextmanager
-def _our_loop():
+def _our_loop(init_checkpoint):
   """Trax's train builds its Loop by name; for this call the name is ours.
 
   A configurable called train of our own would make every config ambiguous.
@@ -67,8 +76,9 @@ def _our_loop():
   log = lambda message, stdout=True: message and _LOG.info(message)
   num_devices = trainer_lib.num_devices
   count = lambda: num_devices() or jax.local_device_count()
-  ours = {training: {'Loop': Loop, '_log': log}}
-  if gin.get_bindings('train').get('use_loop', True):
+  loop = functools.partial(Loop, init_checkpoint=init_checkpoint)
+  ours = {training: {'Loop': loop, '_log': log}}
+  if _uses_loop():
     ours[trainer_lib] = {'num_devices': count}
   before = {m: {name: getattr(m, name) for name in ours[m]} for m in ours}
   _set(ours)
@@ -76,6 +86,10 @@ def _our_loop():
     yield
   finally:
     _set(before)
+
+
+def _uses_loop():
+  return gin.get_bindings('train').get('use_loop', True)
 
 
 def _set(names):
