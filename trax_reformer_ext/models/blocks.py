@@ -331,4 +331,7 @@ def _module(attention_type):
 
 
 def _parameters(attention_type):
+  # A scope of gin hides the arguments of a class behind its metaclass.
+  if inspect.isclass(attention_type):
+    attention_type = attention_type.__init__
   return inspect.signature(attention_type).parameters

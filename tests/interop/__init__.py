@@ -1,0 +1,1 @@
+"""Tests of models in the formats of other libraries."""
