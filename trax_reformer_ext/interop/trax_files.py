@@ -1,11 +1,13 @@
 """Checkpoints of Trax: model.pkl.gz, alone or with model.weights.npy.gz."""
 
 import gzip
+import math
 import os
 import pickle
 
 import numpy as np
 from numpy.lib import format as npy
+from trax import shapes
 
 from trax_reformer_ext import unpickling
 from trax_reformer_ext.errors import ReformerError
@@ -14,7 +16,6 @@ from trax_reformer_ext.interop.description import Description
 from trax_reformer_ext.interop.weights import (
   name_flat,
   shapes_of,
-  signature_of,
 )
 
 PICKLE = 'model.pkl.gz'
@@ -119,7 +120,7 @@ def write(description, path):
     'step': 0,
     'flat_weights': weights,
     'flat_state': [],
-    'input_signature': signature_of(description),
+    'input_signature': _signature(description),
     'version_timestamp': 'Mar-10-2021',
   }
   if os.path.isdir(path):
@@ -135,6 +136,14 @@ def write(description, path):
     path = os.path.join(path, PICKLE)
   with gzip.open(path, 'wb', 2) as f:
     pickle.dump(content, f, protocol=4)
+
+
+def _signature(description):
+  """An input of a length that Trax's attention takes."""
+  layers = description.arguments.get('attention_type', [])
+  length = math.lcm(*(layer['chunk_len'] or 1 for layer in layers))
+  ids = shapes.ShapeDtype((1, length), np.int32)
+  return ids if description.model == 'ReformerLM' else (ids, ids)
 
 
 def _beside(path):
