@@ -76,13 +76,20 @@ def test_what_hugging_face_does_not_have_is_accepted_by_name(
   )
 
 
+QUICK = bind(
+  'train.steps = 1',
+  'trax_reformer_ext.report.sample_length = 0',
+  'trax_reformer_ext.report.n_batches = 1',
+)
+
+
 def first_loss(capsys, folder, *arguments):
   code, out, err = call(
     capsys,
     'train',
     *TINY,
     f'--output_dir={folder}',
-    *bind('train.steps = 1'),
+    *QUICK,
     *arguments,
   )
   assert code == 0, err
@@ -93,18 +100,16 @@ def test_training_starts_from_every_format(run, tmp_path, capsys):
   """The first loss is the same, and not that of random weights."""
   start = lambda path: bind(f'train.init_checkpoint = {str(path)!r}')
   expected = first_loss(capsys, tmp_path / 'of_run', *start(run))
-  assert abs(first_loss(capsys, tmp_path / 'anew') - expected) > 0.01
+  assert abs(first_loss(capsys, tmp_path / 'anew') - expected) > 0.003
   for form, name in (
     ('huggingface', 'hf'),
-    ('safetensors', 'one.safetensors'),
-    ('trax', 'trax'),
-    ('trax', 'one.pkl.gz'),
+    ('trax', 'one.pkl.gz'),  # without its config
     ('run', 'run'),
   ):
     assert convert(capsys, run, tmp_path / name, form, *LOOSE)[0] == 0
+  for name in ('hf', 'one.pkl.gz'):
     folder = tmp_path / f'of_{name}'
-    loss = first_loss(capsys, folder, *start(tmp_path / name))
-    assert loss == expected, form
+    assert first_loss(capsys, folder, *start(tmp_path / name)) == expected
   # A converted run goes on in its own place, with new optimizer slots.
   assert first_loss(capsys, tmp_path / 'run') == expected
   code, out, _ = call(
@@ -112,6 +117,7 @@ def test_training_starts_from_every_format(run, tmp_path, capsys):
     'train',
     *TINY,
     f'--output_dir={tmp_path / "run"}',
+    *QUICK,
     *bind('train.steps = 2'),
   )
   assert code == 0 and 'steps 2 to 2' in out

@@ -17,7 +17,8 @@ from tests.interop.of_transformers import (
   torch,
   transformers,
 )
-from tests.interop.small import assert_same_weights
+from tests.interop.published import PUBLISHED
+from tests.interop.small import LOCAL, assert_same_weights, described
 from trax_reformer_ext.interop import huggingface, tensors
 from trax_reformer_ext.training.conversion import convert
 
@@ -65,17 +66,18 @@ def n_buckets_of(model):
   return math.prod(n) if isinstance(n, (list, tuple)) else n
 
 
-def assert_same_logits(folder, model, ids, mask):
+def assert_same_logits(folder, model, ids, mask, largest_at_least=0.5):
   buckets = record_buckets(model, n_buckets_of(model))
   expected = logits_of(model, ids, mask)
   ours = ext.load_model(
     folder,
     shift_right=False,
+    attention_dropout=None,
     attention_type=attention_types(model.config, buckets),
   )
   found = np.asarray(ours(ids.astype(np.int32)))
   real = mask > 0
-  assert np.abs(expected[real]).max() > 0.5
+  assert np.abs(expected[real]).max() > largest_at_least
   np.testing.assert_allclose(found[real], expected[real], rtol=0, atol=1e-4)
   return buckets
 
@@ -137,6 +139,7 @@ def test_gradients_of_the_loss(name, tmp_path):
   ours = ext.load_model(
     tmp_path,
     shift_right=False,
+    attention_dropout=None,
     attention_type=attention_types(model.config, buckets),
   )
 
@@ -190,8 +193,6 @@ def test_there_and_back_is_the_same_to_the_bit(name, tmp_path):
 
 def test_a_model_that_was_made_here_answers_generate(tmp_path):
   """Its greedy tokens are those of our own logits."""
-  from tests.interop.small import LOCAL, described
-
   description = described(attention_type=[LOCAL])
   tensors.write_model(description, str(tmp_path / 'ours.safetensors'))
   convert(
@@ -236,3 +237,29 @@ def test_shards_and_files_of_torch(safe, tmp_path):
     state[f'{name}.self_mask_value_float32'] = torch.tensor(-1e5)
     torch.save(state, folder / 'pytorch_model.bin')
   assert_same_weights(huggingface.read(str(folder))[0].weights, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', PUBLISHED)
+def test_published_configurations_at_full_size(name, tmp_path):
+  config = transformers.ReformerConfig.from_dict(PUBLISHED[name])
+  torch.manual_seed(0)
+  model = transformers.ReformerModelWithLMHead(config).eval()
+  n_weights = sum(x.numel() for x in model.parameters())
+  model.save_pretrained(tmp_path / 'theirs')
+  description, _ = convert(
+    str(tmp_path / 'theirs'), str(tmp_path / 'run'), 'run'
+  )
+  found = sum(x.size for x in description.weights.values())
+  has_two = model.lm_head.decoder.bias is not None
+  assert found == n_weights - has_two * config.vocab_size
+  assert found > (100e6 if name == 'reformer-enwik8' else 2e6)
+  rng = np.random.default_rng(0)
+  ids = rng.integers(2, config.vocab_size, (1, 512))
+  assert_same_logits(
+    tmp_path / 'run',
+    model.double(),
+    ids,
+    np.ones_like(ids),
+    largest_at_least=0.01,
+  )
