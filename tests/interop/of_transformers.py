@@ -5,11 +5,13 @@ logarithms of rounds that hold nothing else by up to 2e-3 in float32.
 """
 
 import functools
+import math
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import trax_reformer_ext as ext
 from trax_reformer_ext import LSHSelfAttention, SelfAttention
 
 REASON = "needs pip install -e '.[huggingface]'"
@@ -139,3 +141,48 @@ def padded_tokens(length, n_padded):
   if n_padded:
     ids[1, -n_padded:] = mask[1, -n_padded:] = 0
   return ids, mask
+
+
+def logits_of(model, ids, mask):
+  """Logits of a model of transformers, in numpy."""
+  with torch.no_grad():
+    out = model(
+      torch.as_tensor(ids),
+      attention_mask=torch.as_tensor(mask),
+      use_cache=False,
+    )
+  return out.logits.numpy()
+
+
+def n_buckets_of(model):
+  """The number of buckets, of all factors together."""
+  n = model.config.num_buckets
+  return math.prod(n) if isinstance(n, (list, tuple)) else n
+
+
+def assert_same_logits(folder, model, ids, mask, largest_at_least=0.5):
+  """Asserts that the converted model has the logits of the other one.
+
+  Args:
+    folder: path, what the model is loaded from here.
+    model: the same, of transformers.
+    ids: int [batch, length].
+    mask: int [batch, length], 0 at padding, which is not compared.
+    largest_at_least: float, how large the logits are.
+
+  Returns:
+    The buckets, as of record_buckets.
+  """
+  buckets = record_buckets(model, n_buckets_of(model))
+  expected = logits_of(model, ids, mask)
+  ours = ext.load_model(
+    folder,
+    shift_right=False,
+    attention_dropout=None,
+    attention_type=attention_types(model.config, buckets),
+  )
+  found = np.asarray(ours(ids.astype(np.int32)))
+  real = mask > 0
+  assert np.abs(expected[real]).max() > largest_at_least
+  np.testing.assert_allclose(found[real], expected[real], rtol=0, atol=1e-4)
+  return buckets

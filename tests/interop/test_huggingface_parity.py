@@ -1,7 +1,5 @@
 """Converted models beside transformers' own: logits, gradients, generation."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,14 +8,16 @@ import pytest
 import trax_reformer_ext as ext
 from tests.interop.of_transformers import (
   SIZES,
+  assert_same_logits,
   attention_types,
+  logits_of,
+  n_buckets_of,
   padded_tokens,
   record_buckets,
   save,
   torch,
   transformers,
 )
-from tests.interop.published import PUBLISHED
 from tests.interop.small import LOCAL, assert_same_weights, described
 from trax_reformer_ext.interop import huggingface, tensors
 from trax_reformer_ext.training.conversion import convert
@@ -49,37 +49,6 @@ ACTIVATIONS = [
   *('gelu', 'gelu_new', 'gelu_fast', 'gelu_pytorch_tanh', 'leaky_relu'),
   *('sigmoid', 'silu', 'swish', 'tanh'),
 ]
-
-
-def logits_of(model, ids, mask):
-  with torch.no_grad():
-    out = model(
-      torch.as_tensor(ids),
-      attention_mask=torch.as_tensor(mask),
-      use_cache=False,
-    )
-  return out.logits.numpy()
-
-
-def n_buckets_of(model):
-  n = model.config.num_buckets
-  return math.prod(n) if isinstance(n, (list, tuple)) else n
-
-
-def assert_same_logits(folder, model, ids, mask, largest_at_least=0.5):
-  buckets = record_buckets(model, n_buckets_of(model))
-  expected = logits_of(model, ids, mask)
-  ours = ext.load_model(
-    folder,
-    shift_right=False,
-    attention_dropout=None,
-    attention_type=attention_types(model.config, buckets),
-  )
-  found = np.asarray(ours(ids.astype(np.int32)))
-  real = mask > 0
-  assert np.abs(expected[real]).max() > largest_at_least
-  np.testing.assert_allclose(found[real], expected[real], rtol=0, atol=1e-4)
-  return buckets
 
 
 @pytest.mark.parametrize('n_padded', [0, 5])
@@ -237,29 +206,3 @@ def test_shards_and_files_of_torch(safe, tmp_path):
     state[f'{name}.self_mask_value_float32'] = torch.tensor(-1e5)
     torch.save(state, folder / 'pytorch_model.bin')
   assert_same_weights(huggingface.read(str(folder))[0].weights, expected)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('name', PUBLISHED)
-def test_published_configurations_at_full_size(name, tmp_path):
-  config = transformers.ReformerConfig.from_dict(PUBLISHED[name])
-  torch.manual_seed(0)
-  model = transformers.ReformerModelWithLMHead(config).eval()
-  n_weights = sum(x.numel() for x in model.parameters())
-  model.save_pretrained(tmp_path / 'theirs')
-  description, _ = convert(
-    str(tmp_path / 'theirs'), str(tmp_path / 'run'), 'run'
-  )
-  found = sum(x.size for x in description.weights.values())
-  has_two = model.lm_head.decoder.bias is not None
-  assert found == n_weights - has_two * config.vocab_size
-  assert found > (100e6 if name == 'reformer-enwik8' else 2e6)
-  rng = np.random.default_rng(0)
-  ids = rng.integers(2, config.vocab_size, (1, 512))
-  assert_same_logits(
-    tmp_path / 'run',
-    model.double(),
-    ids,
-    np.ones_like(ids),
-    largest_at_least=0.01,
-  )
