@@ -2,6 +2,7 @@
 
 import os
 import re
+import types
 
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ def test_a_run_that_came_by_another_format_is_evaluated_and_generates(
   assert re.fullmatch(rf'ReformerLM, [\d,]+ weights: {file}\n', out)
   assert convert(capsys, file, folder, 'run')[0] == 0
   assert bits_of(capsys, folder, *DATA, *WINDOWS) == bits_of(capsys, run)
-  generate = ['generate', f'--output_dir={folder}', '--length=8', *DATA]
+  generate = ['generate', f'--output_dir={folder}', '--length=8']
   code, out, _ = call(capsys, *generate, '--prompt=def main(')
   assert code == 0 and out.strip()
 
@@ -211,6 +212,11 @@ def test_a_full_disk_leaves_nothing(file, tmp_path, capsys, monkeypatch):
       patch.setattr(f'{module}.{name}', full)
       result = convert(capsys, file, tmp_path / 'target', form)
     assert_mistake(result, 'cannot be written (No space left on device)')
+  monkeypatch.setattr(
+    'shutil.disk_usage', lambda path: types.SimpleNamespace(free=0)
+  )
+  result = convert(capsys, file, tmp_path / 'target', 'run')
+  assert_mistake(result, 'cannot be written (No space left on device')
   assert os.listdir(tmp_path) == [file.name]
 
 

@@ -119,6 +119,13 @@ def read(config, where):
     ('axial_pos_shape', shape),
     'give two axes, and two axial_pos_embds_dim',
   )
+  depths = values['axial_pos_embds_dim']
+  _refuse(
+    axial and sum(depths) != values['hidden_size'],
+    where,
+    ('axial_pos_embds_dim', depths),
+    f'their sum must be hidden_size, {values["hidden_size"]}',
+  )
   pattern = _period(layers)
   rates = [values[f'{k}_attention_probs_dropout_prob'] for k in pattern]
   causal = bool(values['is_decoder'])
@@ -136,7 +143,7 @@ def read(config, where):
     attention_type=[_layer(kind, values) for kind in pattern],
     pos_type='axial' if axial else None,
     pos_axial_shape=list(shape) if axial else [],
-    pos_d_axial_embs=list(values['axial_pos_embds_dim']) if axial else None,
+    pos_d_axial_embs=list(depths) if axial else None,
     ff_activation=_ACTIVATIONS[activation],
     ff_chunk_size=values['chunk_size_feed_forward'],
     loss_chunk_size=values['chunk_size_lm_head'],
@@ -207,6 +214,7 @@ def write(model, arguments):
     'chunk_size_feed_forward': arguments['ff_chunk_size'],
     'chunk_size_lm_head': arguments['loss_chunk_size'],
     'dtype': 'float32',
+    'eos_token_id': None,
     'feed_forward_size': arguments['d_ff'],
     'hidden_act': _activation(arguments['ff_activation']),
     'hidden_dropout_prob': arguments['dropout'],

@@ -7,7 +7,6 @@ import pickle
 
 import numpy as np
 from numpy.lib import format as npy
-from trax import shapes
 
 from trax_reformer_ext import unpickling
 from trax_reformer_ext.errors import ReformerError
@@ -16,6 +15,7 @@ from trax_reformer_ext.interop.description import Description
 from trax_reformer_ext.interop.weights import (
   name_flat,
   shapes_of,
+  signature_of,
 )
 
 PICKLE = 'model.pkl.gz'
@@ -142,8 +142,7 @@ def _signature(description):
   """An input of a length that Trax's attention takes."""
   layers = description.arguments.get('attention_type', [])
   length = math.lcm(*(layer['chunk_len'] or 1 for layer in layers))
-  ids = shapes.ShapeDtype((1, length), np.int32)
-  return ids if description.model == 'ReformerLM' else (ids, ids)
+  return signature_of(description, length=length)
 
 
 def _beside(path):

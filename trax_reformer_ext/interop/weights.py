@@ -34,8 +34,7 @@ def shapes_of(description):
   Returns:
     dict from names to tuples of ints, in the order of Trax's flat weights.
   """
-  # That of the logits alone has the projection at its own place.
-  model = build(description, loss_chunk_size=0)
+  model = build(description, loss_chunk_size=0, n_micro_batches=1)
   signature = signature_of(description)
   weights, _ = jax.eval_shape(lambda: model.init(signature))
   return {name: w.shape for name, w in _named(model, weights)}
@@ -50,10 +49,9 @@ def names_of(model):
   return [name for name, _ in _named(model, model.weights)]
 
 
-def signature_of(description):
-  """The smallest input that initialises the model of a description."""
-  batch = description.arguments.get('n_micro_batches', 1)
-  ids = ShapeDtype((batch, 1), np.int32)
+def signature_of(description, batch=1, length=1):
+  """The signature of an input to the model of a description."""
+  ids = ShapeDtype((batch, length), np.int32)
   return ids if description.model == 'ReformerLM' else (ids, ids)
 
 
@@ -117,8 +115,8 @@ def as_float32(array, name, where):
     ReformerError: it holds something else.
   """
   array = np.asarray(array)
-  # Kinds of bfloat16 and float8 are V.
-  if array.dtype.kind not in 'fV' or array.dtype.names:
+  # bfloat16 and the like are of the kind V, as what has no type at all is.
+  if array.dtype.kind not in 'fV' or array.dtype.type is np.void:
     raise ReformerError(
       f'{where} has {array.dtype} in {name}: weights are floating-point numbers'
     )

@@ -3,7 +3,9 @@
 import contextlib
 import os
 import shutil
+import tempfile
 
+from trax_reformer_ext.data.tokens import VOCAB_SIZE as BYTE_IDS
 from trax_reformer_ext.errors import ReformerError
 from trax_reformer_ext.interop import (
   Description,
@@ -23,7 +25,6 @@ from trax_reformer_ext.interop.weights import (
 from trax_reformer_ext.training import checkpoints, run_dir
 
 FORMATS = ('run', 'huggingface', 'safetensors', 'trax')
-_FOLDERS = ('run', 'huggingface')
 
 
 def load_model(path, mode='eval', config='', **overrides):
@@ -31,8 +32,8 @@ def load_model(path, mode='eval', config='', **overrides):
 
   Of a run of this package, a language model of Hugging Face's (config.json
   with its weights), a safetensors file of trax-reformer convert, or a
-  checkpoint of Trax. The model returns logits, whatever its loss_chunk_size,
-  unless that is among the overrides.
+  checkpoint of Trax. The model returns logits for any batch, whatever its
+  loss_chunk_size and n_micro_batches, unless they are among the overrides.
 
   Args:
     path: str.
@@ -49,9 +50,9 @@ def load_model(path, mode='eval', config='', **overrides):
   """
   path = os.path.expanduser(os.fspath(path))
   description, _ = read(path, config)
-  overrides = {'loss_chunk_size': 0} | overrides
+  overrides = {'loss_chunk_size': 0, 'n_micro_batches': 1} | overrides
   model = build(description, mode, **overrides)
-  model.init(signature_of(description))
+  model.init(signature_of(description, overrides['n_micro_batches']))
   set_weights(model, description.weights, path)
   return model
 
@@ -81,14 +82,13 @@ def convert(source, target, form, config='', overwrite=False):
   _check_target(target, form, overwrite)
   description, notices = read(source, config)
   part = f'{target}.part'
-  is_folder = form in _FOLDERS or not target.endswith('.pkl.gz')
-  is_folder &= form != 'safetensors'
-  if form == 'trax' and not is_folder:
-    part = f'{target.removesuffix(".pkl.gz")}.part.pkl.gz'
+  is_file = form == 'safetensors' or (
+    form == 'trax' and target.endswith('.pkl.gz')
+  )
   try:
     os.makedirs(os.path.dirname(target), exist_ok=True)
     _remove(part)
-    if is_folder:
+    if not is_file:
       os.mkdir(part)
     notices = notices + _write(description, part, form, source)
     _replace(part, target)
@@ -213,19 +213,16 @@ def _write(description, path, form, source):
 def _write_run(description, path, source):
   comment = f'Converted from {os.path.basename(os.path.abspath(source))}.'
   text = gin_config.write(description.model, description.arguments, comment)
-  is_text = (
-    description.model == 'ReformerLM' and description.arguments['causal']
-  )
-  if is_text and description.arguments['vocab_size'] == 258:  # bytes
+  arguments = description.arguments
+  if arguments.get('causal') and arguments['vocab_size'] == BYTE_IDS:
     text += 'train.inputs = @trax_reformer_ext.text_inputs\n'
   with open(
     os.path.join(path, run_dir.FULL_CONFIG), 'w', encoding='utf-8'
   ) as f:
     f.write(text)
-  store = checkpoints.CheckpointStore(path)
   weights = list(description.weights.values())
-  store.save(checkpoints.Saved(0, weights, {}, {}))
-  store.close()
+  with contextlib.closing(checkpoints.CheckpointStore(path)) as store:
+    store.save(checkpoints.Saved(0, weights, {}, {}))
 
 
 def _check_target(target, form, overwrite):
@@ -256,16 +253,10 @@ def _check_target(target, form, overwrite):
 
 def _replace(part, target):
   """Puts what was written in the place of what may be there."""
-  if not os.path.isdir(target):
-    if os.path.isdir(part) and os.path.lexists(target):
-      os.remove(target)
+  with tempfile.TemporaryDirectory(dir=os.path.dirname(target)) as aside:
+    if os.path.lexists(target):
+      os.replace(target, os.path.join(aside, 'old'))
     os.replace(part, target)
-    return
-  old = f'{target}.old'
-  _remove(old)
-  os.replace(target, old)
-  os.replace(part, target)
-  _remove(old)
 
 
 def _remove(path):
