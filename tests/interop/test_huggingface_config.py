@@ -5,7 +5,7 @@ import pytest
 from tests.interop.published import CRIME_AND_PUNISHMENT, ENWIK8
 from tests.interop.small import LOCAL, LSH, described
 from trax_reformer_ext.errors import ReformerError
-from trax_reformer_ext.interop import huggingface_config
+from trax_reformer_ext.interop import huggingface_config, huggingface_export
 
 SMALL = {'model_type': 'reformer', 'is_decoder': True}
 
@@ -96,7 +96,7 @@ def test_published_configs(config, pattern):
   arguments, _ = huggingface_config.read(config, 'config.json')
   assert arguments['n_layers'] == len(config['attn_layers'])
   assert len(arguments['attention_type']) == pattern
-  written, _ = huggingface_config.write('ReformerLM', arguments)
+  written, _ = huggingface_export.write('ReformerLM', arguments)
   # What is for starting weights and generation alone is not kept.
   kept = set(config) - set(huggingface_config.UNUSED)
   assert {k: written.get(k) for k in kept} == {k: config[k] for k in kept}
@@ -133,7 +133,7 @@ def test_refusals(config, message):
 
 def write(**arguments):
   description = described(**arguments)
-  return huggingface_config.write(description.model, description.arguments)
+  return huggingface_export.write(description.model, description.arguments)
 
 
 def test_what_is_written_is_read_again():
@@ -221,7 +221,7 @@ def test_what_hugging_face_does_not_have_is_named(arguments, message):
 def test_an_encoder_decoder_is_refused():
   description = described('Reformer')
   with pytest.raises(ReformerError, match='the model is Reformer, but Hugg'):
-    huggingface_config.write('Reformer', description.arguments)
+    huggingface_export.write('Reformer', description.arguments)
 
 
 def test_causal_local_attention_looks_nowhere_around_the_edge():
@@ -235,6 +235,6 @@ def test_every_field_of_transformers_is_known():
   )
   general = set(transformers.PreTrainedConfig().to_dict())
   fields = set(transformers.ReformerConfig().to_dict()) - general
-  known = {*huggingface_config.MAPPED, *huggingface_config.UNUSED}
+  known = {*huggingface_config.DEFAULTS, *huggingface_config.UNUSED}
   assert fields <= known
   assert len(fields) > 25

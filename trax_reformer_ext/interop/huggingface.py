@@ -6,7 +6,11 @@ import os
 import numpy as np
 
 from trax_reformer_ext.errors import ReformerError
-from trax_reformer_ext.interop import huggingface_config, tensors
+from trax_reformer_ext.interop import (
+  huggingface_config,
+  huggingface_export,
+  tensors,
+)
 from trax_reformer_ext.interop.description import Description
 from trax_reformer_ext.interop.weights import as_float32, check, shapes_of
 
@@ -70,7 +74,7 @@ def write(description, path):
   Raises:
     ReformerError: something that Hugging Face's Reformer does not have.
   """
-  config, notices = huggingface_config.write(
+  config, notices = huggingface_export.write(
     description.model, description.arguments
   )
   layout = _layout(description)
