@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import reference
+from trax_reformer_ext.ops import chunked_attention
 from trax_reformer_ext.ops.local_attention import local_attention
 
 flags = st.booleans()
@@ -22,6 +23,14 @@ def make_counts(length, real, shared_qk, **options):
 
 
 run = functools.partial(reference.run_attention, local_attention)
+
+
+@pytest.fixture(autouse=True, params=['chunks', 'windows'])
+def every_way(request, monkeypatch):
+  """Runs every test with all chunks at once, and few by few."""
+  if request.param == 'windows':
+    monkeypatch.setattr(chunked_attention, '_GROUP_BYTES', 1)
+    monkeypatch.setattr(chunked_attention, '_WINDOW_BYTES', 2 * 4 * 4 * 8 * 4)
 
 
 # causal, masked, shared_qk, wrap, look, length

@@ -23,12 +23,18 @@ MODES = {
 N_BUCKETS = 6
 
 
-@pytest.fixture(autouse=True, params=['chunks', 'dense'])
-def both_ways(request, monkeypatch):
-  """Runs every test with sorted chunks and with all pairs in one block."""
-  up_to = 0 if request.param == 'chunks' else 10**9
+@pytest.fixture(autouse=True, params=['chunks', 'windows', 'dense'])
+def every_way(request, monkeypatch):
+  """Runs every test with sorted chunks, all at once or few by few, and dense.
+
+  A window has 3 chunks in most tests.
+  """
+  up_to = 10**9 if request.param == 'dense' else 0
   module = importlib.import_module('trax_reformer_ext.ops.lsh_attention')
   monkeypatch.setattr(module, '_DENSE_UP_TO', up_to)
+  if request.param == 'windows':
+    monkeypatch.setattr(chunked_attention, '_GROUP_BYTES', 1)
+    monkeypatch.setattr(chunked_attention, '_WINDOW_BYTES', 3 * 4 * 4 * 8 * 4)
 
 
 def make_case(seed, batch, heads, rounds, length, masked=False, d_qk=8, d_v=5):

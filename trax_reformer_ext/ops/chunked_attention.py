@@ -7,9 +7,9 @@ al. 2020: combining the rounds by their log-normalisers is the same sum).
 
 The gradient is written by hand: what is kept for it are the inputs, the
 output, one log-normaliser a token and the orders; scores and probabilities
-exist for one group of heads at a time, forward and backward. Sequences so
-short that the probabilities take no more memory than queries and values keep
-them too.
+exist for one group of heads at a time, forward and backward, and for a window
+of chunks at a time where one head has very many. Sequences so short that the
+probabilities take no more memory than queries and values keep them too.
 """
 
 import functools
@@ -18,13 +18,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trax_reformer_ext.ops.look import MASKED, Dense, Rounds
+from trax_reformer_ext.ops.look import MASKED
 from trax_reformer_ext.ops.loops import map_onto
+from trax_reformer_ext.ops.views import Dense, Rounds
+from trax_reformer_ext.ops.windows import over_windows
 
 # Added to the mean square of a key before it divides, as in Trax.
 _EPSILON = 1e-6
 # Scores of the heads that are computed together fill about this many bytes.
 _GROUP_BYTES = 2**20
+# Where those of one head take over four times this, windows of chunks take it.
+_WINDOW_BYTES = 2**24
 
 
 def chunked_attention(q, k, v, key_position, orders, multiplier, *, look):
@@ -141,24 +145,11 @@ def _forward(look, keep, multiplier, q, k, v, key_position, orders):
 
   With keep, also its probabilities [g, length, length]; otherwise None.
   """
+  attend = functools.partial(
+    _attend, look, keep, multiplier, q, k, v, key_position
+  )
   view = _view(look, q.shape[:2], orders)
-  queries = view.chunks(q)
-  keys = view.look(_keys(look, view, queries, k))
-  values = view.look(view.chunks(v))
-  scores = _dot('rncd,rnwd->rncw', queries, keys)
-  counts = view.counts(key_position)
-  scores = jnp.where(counts > 0, scores, -jnp.inf)
-  # A finite floor, so that a row without any key gives exp(-inf) = 0.
-  top = jnp.maximum(jnp.max(scores, axis=-1), jnp.float32(-1e30))
-  weights = _times(counts, jnp.exp(scores - top[..., None]))
-  total = jnp.sum(weights, axis=-1)
-  kept = None
-  if keep:
-    kept = (weights / jnp.where(total > 0, total, 1)[..., None])[:, 0]
-  if multiplier is not None:
-    weights = weights * multiplier
-  sums = _dot('rncw,rnwv->rncv', weights.astype(v.dtype), values)
-
+  (top, total, sums, kept), _ = _over_chunks(attend, look, orders, view, q)
   top, total, sums = (view.by_round(x) for x in (top, total, sums))
   highest = functools.reduce(jnp.maximum, top)
   factors = [jnp.exp(t - highest) for t in top]
@@ -174,22 +165,74 @@ def _forward(look, keep, multiplier, q, k, v, key_position, orders):
   return out.astype(v.dtype), log_norm, kept
 
 
+def _attend(look, keep, multiplier, q, k, v, key_position, view):
+  """Unnormalised softmax sums of the chunks of a view.
+
+  Returns:
+    ((highest score, sum of exp(score - highest), weighted sum of the values,
+    probabilities with keep or None), ()), as over_windows has it.
+  """
+  queries = view.chunks(q)
+  keys = view.look(_keys(look, view, queries, k))
+  values = view.look(view.chunks(v))
+  scores = _dot('rncd,rnwd->rncw', view.own(queries), keys)
+  counts = view.counts(key_position)
+  scores = jnp.where(counts > 0, scores, -jnp.inf)
+  # A finite floor, so that a row without any key gives exp(-inf) = 0.
+  top = jnp.maximum(jnp.max(scores, axis=-1), jnp.float32(-1e30))
+  weights = _times(counts, jnp.exp(scores - top[..., None]))
+  total = jnp.sum(weights, axis=-1)
+  kept = None
+  if keep:
+    kept = (weights / jnp.where(total > 0, total, 1)[..., None])[:, 0]
+  if multiplier is not None:
+    weights = weights * multiplier
+  sums = _dot('rncw,rnwv->rncv', weights.astype(v.dtype), values)
+  return (top, total, sums, kept), ()
+
+
 def _backward(
   look, multiplier, q, k, v, key_position, orders, out, log_norm, kept, d_out
 ):
   """Gradients of one group with respect to q, k and v."""
-  view = _view(look, q.shape[:2], orders)
   # sum_j P_ij dP_ij = out_i . d_out_i
   inner = jnp.sum(out.astype(jnp.float32) * d_out.astype(jnp.float32), axis=-1)
+  gradients = functools.partial(
+    _gradients,
+    look,
+    multiplier,
+    *(q, k, v, key_position, log_norm, inner, kept, d_out),
+  )
+  view = _view(look, q.shape[:2], orders)
+  d_queries, (d_keys, d_values) = _over_chunks(gradients, look, orders, view, q)
+  if look.shared_qk:
+    queries = view.own(view.chunks(q)).astype(jnp.float32)
+    d_queries += _normalised_bwd(queries, d_keys)
+    dk = None
+  else:
+    dk = sum(view.by_round(d_keys)).astype(k.dtype)
+  dq = sum(view.by_round(d_queries)).astype(q.dtype)
+  dv = sum(view.by_round(d_values))
+  if look.shared_qk:
+    alone = _alone(log_norm, key_position)[..., None]
+    dv += jnp.where(alone, d_out.astype(jnp.float32), 0)
+  return dq, dk, dv.astype(v.dtype)
+
+
+def _gradients(
+  look, multiplier, q, k, v, key_position, log_norm, inner, kept, d_out, view
+):
+  """Gradients (of queries, (of keys, of values)) of a view, float32 chunks."""
   queries = view.chunks(q)
   keys = view.look(_keys(look, view, queries, k))
+  queries = view.own(queries)
   values = view.look(view.chunks(v))
-  d_outs = view.chunks(d_out)
+  d_outs = view.own(view.chunks(d_out))
   if kept is None:
     # Scores as [key, query]: then the left operand of most products has the
     # contracted axis minor, which XLA's CPU back end runs twice as fast.
     pairs = 'rnwc'
-    of_query = lambda x: jnp.expand_dims(view.chunks(x), -2)
+    of_query = lambda x: jnp.expand_dims(view.own(view.chunks(x)), -2)
     scores = _dot(f'rnwd,rncd->{pairs}', keys, queries)
     counts = view.counts(key_position, keys_first=True)
     scores = jnp.where(counts > 0, scores, -jnp.inf)
@@ -197,7 +240,7 @@ def _backward(
     multiplier = None if multiplier is None else multiplier.T
   else:
     pairs = 'rncw'
-    of_query = lambda x: jnp.expand_dims(view.chunks(x), -1)
+    of_query = lambda x: jnp.expand_dims(view.own(view.chunks(x)), -1)
     weights = view.chunks(kept)
   d_weights = _dot(f'rnwv,rncv->{pairs}', values, d_outs)
   dropped = weights
@@ -209,21 +252,22 @@ def _backward(
   d_values = _dot(f'{pairs},rncv->rnwv', dropped.astype(v.dtype), d_outs)
   d_keys = view.unlook(_dot(f'{pairs},rncd->rnwd', d_scores, queries))
   d_queries = _dot(f'{pairs},rnwd->rncd', d_scores, keys)
-  if look.shared_qk:
-    d_queries += _normalised_bwd(queries.astype(jnp.float32), d_keys)
-    dk = None
-  else:
-    dk = sum(view.by_round(d_keys)).astype(k.dtype)
-  dq = sum(view.by_round(d_queries)).astype(q.dtype)
-  dv = sum(view.by_round(view.unlook(d_values)))
-  if look.shared_qk:
-    alone = _alone(log_norm, key_position)[..., None]
-    dv += jnp.where(alone, d_out.astype(jnp.float32), 0)
-  return dq, dk, dv.astype(v.dtype)
+  return d_queries, (d_keys, view.unlook(d_values))
 
 
 def _view(look, shape, orders):
   return (Dense if look.dense else Rounds)(look, shape, orders)
+
+
+def _over_chunks(fn, look, orders, view, q):
+  """fn(view), in windows where the scores of one sequence are too many."""
+  n, length, _ = q.shape
+  rows, width = look.block(length)
+  most = max(1, _WINDOW_BYTES // (4 * rows * width))
+  n_rounds = 1 if orders is None else orders.rank.shape[1]
+  if look.dense or n > 1 or n_rounds * length // rows <= most:
+    return fn(view)
+  return over_windows(fn, most, look, orders, q)
 
 
 def _keys(look, view, queries, k):
