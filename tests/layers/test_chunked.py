@@ -7,6 +7,7 @@ from trax.models.research import configurable_transformer as ct
 
 from tests.reference import assert_close
 from trax_reformer_ext import ChunkedDense, ChunkedFeedForward, ReformerError
+from trax_reformer_ext.layers import Chunked
 
 D_MODEL, D_FF = 6, 10
 
@@ -18,7 +19,8 @@ def make_inputs(length):
 
 def results(layer, x, weights=None, seed=0):
   """Weights, output and gradients of a layer; the same weights if given."""
-  like, state = layer.init(jax.eval_shape(jnp.asarray, x))
+  signature = jax.tree.map(lambda x: jax.eval_shape(jnp.asarray, x), x)
+  like, state = layer.init(signature)
   if weights is None:
     rng = np.random.default_rng(1)
     weights = [
@@ -57,6 +59,16 @@ def test_feed_forward_equals_trax(chunk_size, length):
   )
   ours = ChunkedFeedForward(D_MODEL, D_FF, chunk_size=chunk_size)
   check_equal(ours, tl.Serial(of_trax), length)
+
+
+@pytest.mark.parametrize('chunk_size', [3, 4])
+def test_layers_of_several_inputs_equal_themselves_in_slices(chunk_size):
+  layer = lambda: tl.Serial(tl.Concatenate(), tl.LayerNorm(), tl.Dense(4))
+  xs = make_inputs(8), 2 + make_inputs(8)[..., :3]
+  weights, expected = results(layer(), xs)
+  _, actual = results(Chunked(layer(), chunk_size), xs, weights)
+  for a, e in zip(actual, expected, strict=True):
+    assert_close(a, e, 1e-5)
 
 
 @pytest.mark.parametrize('chunk_size', [0, 3])

@@ -1,9 +1,12 @@
 """What XLA sets aside for the loss gradient: compiled, never run."""
 
 import functools
+import pathlib
 
+import gin
 import jax
 import numpy as np
+import pytest
 import trax.models
 from trax import layers as tl
 
@@ -94,6 +97,29 @@ def test_memory_does_not_grow_with_depth():
   allowed = 1.1 * shallow + 2 * (large - small) + buckets
   assert deep <= allowed, f'{mib(deep)} exceeds {mib(allowed)}'
   assert deep_trax - shallow_trax > 3 * (deep - shallow)
+
+
+@pytest.mark.slow  # the compiler works for some ten seconds on each
+def test_a_million_tokens_fit_in_16_gb_at_any_depth():
+  length, n_heads = 2**20, 4
+  gin_configs = pathlib.Path(__file__).parents[2] / 'gin_configs'
+  model = lambda n_layers: functools.partial(ReformerLM, n_layers=n_layers)
+  with gin.unlock_config():
+    gin.parse_config_file(str(gin_configs / 'models/reformer_lm_1m.gin'))
+  try:
+    (shallow, small), (deep, large) = (
+      memory(model(n)(), ChunkedCrossEntropyLoss, OPTIMISED, (length,))
+      for n in (6, 12)
+    )
+  finally:
+    gin.clear_config()
+  gib = lambda n: f'{n / 2**30:.2f} GiB'
+  print(f'6 and 12 layers: {gib(shallow)} and {gib(deep)}')
+  # The process needs some 3 GB beside, and TensorFlow's and JAX's code.
+  assert shallow < 13e9, gib(shallow)
+  # Three more LSH layers, with two bytes a bucket.
+  allowed = 1.01 * shallow + 2 * (large - small) + 3 * n_heads * length * 2
+  assert deep <= allowed, f'{gib(deep)} exceeds {gib(allowed)}'
 
 
 def test_memory_of_a_long_source_does_not_grow_with_depth():

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from trax.layers import base
 
 from trax_reformer_ext.layers._common import (
@@ -236,8 +237,14 @@ class Attention(base.Layer):
 
   def _heads(self, inputs, weights):
     """The projections, [batch, heads, length, depth] each."""
-    pairs = zip(self._projected(inputs), weights, strict=False)
-    return [to_heads(x, w) for x, w in pairs]
+    projected = self._projected(inputs)
+    if any(x is not projected[0] for x in projected):
+      pairs = zip(projected, weights, strict=False)
+      return [to_heads(x, w) for x, w in pairs]
+    # Of the same array, as one product.
+    depths = [w.shape[-1] for w in weights[:-1]]
+    heads = to_heads(projected[0], jnp.concatenate(weights[:-1], axis=-1))
+    return jnp.split(heads, np.cumsum(depths)[:-1], axis=-1)
 
 
 def _head_weights(rng, n_heads, d_model, depth):

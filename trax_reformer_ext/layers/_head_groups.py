@@ -75,19 +75,24 @@ def run_groups_and_grad(
     floats, gradients of the weights).
   """
 
-  def run_and_grad(weights, constants, saved):
+  def run_and_grad(weights, constants, saved, total=None):
     run_on = lambda inputs, weights: run(inputs, weights, constants, saved)[0]
     out, vjp = jax.vjp(run_on, inputs, weights)
-    d_inputs, d_weights = vjp(d_out.astype(out.dtype))
+    d = d_out.astype(out.dtype)
+    if total is not None:
+      # The output of these heads is gone before their gradients come.
+      out, d = jax.lax.optimization_barrier((add(total, out), d))
+    d_inputs, d_weights = vjp(d)
     return out, _without_float0(d_inputs), d_weights
 
+  add = lambda total, x: total + x.astype(total.dtype)
   if n_groups == 1:
     return run_and_grad(weights, constants, saved)
 
   def step(totals, group):
-    out, d_inputs, d_weights = run_and_grad(*group)
-    add = lambda total, x: total + x.astype(total.dtype)
-    return jax.tree.map(add, totals, (out, d_inputs)), d_weights
+    total, d_totals = totals
+    total, d_inputs, d_weights = run_and_grad(*group, total)
+    return (total, jax.tree.map(add, d_totals, d_inputs)), d_weights
 
   floats = tuple(
     x if jnp.issubdtype(x.dtype, jnp.inexact) else None for x in inputs

@@ -1,11 +1,13 @@
 """Layers that work on slices of the length (section 3, chunking)."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from trax import layers as tl
 from trax.layers import base
 
-from trax_reformer_ext.layers._common import check, configurable
+from trax_reformer_ext.layers._common import as_tuple, check, configurable
 from trax_reformer_ext.ops.chunks import pad_to_multiple
 from trax_reformer_ext.ops.linear import linear
 from trax_reformer_ext.ops.loops import map_onto, scan_onto, zeros_after
@@ -14,8 +16,9 @@ from trax_reformer_ext.ops.loops import map_onto, scan_onto, zeros_after
 class Chunked(base.Layer):
   """Runs a position-wise layer on slices of the length, one after another.
 
-  Maps [batch, length, d] to [batch, length, d_out]. What the layer computes
-  inside exists for one slice at a time, forward and backward. Every slice has
+  Maps [batch, length, d], or several such, to [batch, length, d_out]. What the
+  layer computes inside exists for one slice at a time, forward and backward,
+  where it is computed again rather than kept. Every slice has
   the same random key, so that dropout masks shared along the length (as all
   of Trax's feed-forward layers have) are the same as without slices.
   """
@@ -24,7 +27,7 @@ class Chunked(base.Layer):
     """Creates the layer.
 
     Args:
-      layer: a layer with one input and one output that treats positions alike.
+      layer: a layer with one output that treats positions alike.
       chunk_size: int, positions in a slice; 0 for the whole length.
       name: str, name of this layer.
 
@@ -36,7 +39,8 @@ class Chunked(base.Layer):
       f'{name or "Chunked"}.chunk_size is {chunk_size!r}: give an int of at '
       'least 0 (0: no slices)',
     )
-    super().__init__(name=name or f'Chunked({chunk_size})')
+    name = name or f'Chunked({chunk_size})'
+    super().__init__(n_in=layer.n_in, name=name)
     self._chunk_size = chunk_size
     self._sublayers = (layer,)
     self._weights = (None,)
@@ -54,18 +58,13 @@ class Chunked(base.Layer):
   def forward(self, x):
     weights, state, rng = self.weights[0], self.state[0], self.rng
     run = lambda x, weights: self.sublayer.pure_fn(x, weights, state, rng)
-    if not 0 < self._chunk_size < x.shape[1]:
+    length = as_tuple(x)[0].shape[1]
+    if not 0 < self._chunk_size < length:
       y, new_state = run(x, weights)
       self.state = (new_state,)
       return y
     # Position-wise layers (Dense, LayerNorm, Dropout) leave their state as is.
-    run_one = jax.checkpoint(lambda x: run(x, weights)[0])
-    slices = self._split(x)
-    one = jax.eval_shape(run_one, slices[0])
-    ys = jax.ShapeDtypeStruct(slices.shape[:1] + one.shape, one.dtype)
-    onto = slices if slices.shape == ys.shape else zeros_after(x, ys)
-    ys = map_onto(run_one, onto.astype(ys.dtype), slices)
-    return self._merge(ys, x.shape[1])
+    return _in_slices(self, x, weights, state, rng)
 
   def forward_and_backward(self, x, d_y, weights, state, rng):
     """Output and gradients with one evaluation of each slice.
@@ -80,27 +79,50 @@ class Chunked(base.Layer):
     Returns:
       (y, d_x, d_weights).
     """
-    weights, state = weights[0], state[0]
-    run = lambda x, w: self.sublayer.pure_fn(x, w, state, rng)[0]
+    run = lambda x, w: self.sublayer.pure_fn(x, w, state[0], rng)[0]
 
     def run_one(x, d_y):
-      y, vjp = jax.vjp(run, x, weights)
-      return y, *vjp(d_y.astype(y.dtype))
+      y, vjp = jax.vjp(run, x, weights[0])
+      d_x, d_weights = vjp(d_y.astype(y.dtype))
+      return (y, d_x), d_weights
 
-    if not 0 < self._chunk_size < x.shape[1]:
-      y, d_x, d_weights = run_one(x, d_y)
-      return y, d_x, (d_weights,)
+    if 0 < self._chunk_size < x.shape[1]:
+      (y, d_x), d_weights = self._sum_slices(run_one, x, d_y)
+    else:
+      (y, d_x), d_weights = run_one(x, d_y)
+    return y, d_x, (d_weights,)
 
-    def body(total, x, d_y):
-      y, d_x, d_weights = run_one(x, d_y)
-      return jax.tree.map(jnp.add, total, d_weights), (y, d_x)
+  def slices_forward(self, x, weights, state, rng):
+    """The output, slice by slice."""
+    run = lambda x: self.sublayer.pure_fn(x, weights, state, rng)[0]
+    slices = jax.tree.map(self._split, x)
+    first = as_tuple(slices)[0]
+    one = jax.eval_shape(run, jax.tree.map(lambda x: x[0], slices))
+    ys = jax.ShapeDtypeStruct(first.shape[:1] + one.shape, one.dtype)
+    ys = map_onto(run, zeros_after(first, ys), slices)
+    return self._merge(ys, as_tuple(x)[0].shape[1])
 
-    xs, d_ys = self._split(x), self._split(d_y)
-    d_weights, (ys, d_xs) = scan_onto(
-      body, zeros_after(x, weights), (d_ys, xs), xs, d_ys
-    )
-    length = x.shape[1]
-    return self._merge(ys, length), self._merge(d_xs, length), (d_weights,)
+  def slices_backward(self, x, d_y, weights, state, rng):
+    """(d_x, d_weights), slice by slice."""
+    run = lambda x, w: self.sublayer.pure_fn(x, w, state, rng)[0]
+    gradients = lambda x, d_y: jax.vjp(run, x, weights)[1](d_y)
+    return self._sum_slices(gradients, x, d_y)
+
+  def _sum_slices(self, fn, *arrays):
+    """Maps fn over slices of arrays; the second of its results adds up."""
+    slices = jax.tree.map(self._split, arrays)
+    first = slices[-1]
+    one, sums = jax.eval_shape(fn, *jax.tree.map(lambda x: x[0], slices))
+    stacked = lambda x: jax.ShapeDtypeStruct(first.shape[:1] + x.shape, x.dtype)
+    onto, sums = zeros_after(first, (jax.tree.map(stacked, one), sums))
+
+    def step(sums, *slices):
+      one, more = fn(*slices)
+      return jax.tree.map(jnp.add, sums, more), one
+
+    sums, ys = scan_onto(step, sums, onto, *slices)
+    length = arrays[-1].shape[1]
+    return jax.tree.map(lambda y: self._merge(y, length), ys), sums
 
   def _split(self, x):
     x = pad_to_multiple(x, self._chunk_size, 1)
@@ -110,6 +132,24 @@ class Chunked(base.Layer):
   def _merge(self, xs, length):
     x = jnp.moveaxis(xs, 0, 1)
     return x.reshape((x.shape[0], -1) + x.shape[3:])[:, :length]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _in_slices(layer, x, weights, state, rng):
+  """A Chunked layer's output; its gradient keeps nothing but the inputs."""
+  return layer.slices_forward(x, weights, state, rng)
+
+
+def _in_slices_fwd(layer, *inputs):
+  return _in_slices(layer, *inputs), inputs
+
+
+def _in_slices_bwd(layer, inputs, d_y):
+  x, *rest = inputs
+  return *layer.slices_backward(x, d_y, *rest), None, None
+
+
+_in_slices.defvjp(_in_slices_fwd, _in_slices_bwd)
 
 
 class _Dense(tl.Dense):

@@ -123,8 +123,7 @@ class ReversibleHalfResidual(tl.ReversibleHalfResidual):
         stack, _ = self._before_attention(context, weights, state, rng)
         return as_tuple(cb.inputs_from_stack(stack, attention.n_in))
 
-      # Normalised again on the way back, so as not to keep its parts meanwhile.
-      inputs, vjp = jax.vjp(jax.checkpoint(before), context, weights)
+      inputs, vjp = jax.vjp(before, context, weights)
       rngs = cb._split_rngs(rng, len(self.sublayers))
       residual, d_attended, d_attention = attention.forward_and_backward(
         inputs, d_residual, weights[1], rngs[1], saved

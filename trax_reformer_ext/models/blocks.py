@@ -8,6 +8,7 @@ from trax.models.research import configurable_transformer as ct
 
 from trax_reformer_ext.errors import ReformerError
 from trax_reformer_ext.layers import (
+  Chunked,
   ChunkedFeedForward,
   EncDecAttention,
   ReversibleHalfResidual,
@@ -38,7 +39,8 @@ class Block(NamedTuple):
     ff_dropout: float, rate after the first feed-forward layer, or None for
       dropout.
     ff_use_sru: int, or pair of ints: SRU layers beside the feed-forward.
-    ff_chunk_size: int, positions in a slice of the feed-forward; 0 for all.
+    ff_chunk_size: int, positions in a slice of the feed-forward, and of the
+      normalisation before attention; 0 for all.
     mode: 'train', 'eval' or 'predict'.
     longest: int, how many positions the model has.
     predict_mem_len: int, the longest sequence in mode 'predict'; None for
@@ -81,9 +83,10 @@ def decoder_block(attention_type, block, causal, masked=False):
     mask) to (y1, y2, mask), mask bool [batch, length], True at real tokens.
   """
   attention = _self_attention(attention_type, block, causal, masked)
-  return _half(attention, 'DecoderAttn', block) + _half(
-    _feed_forward(block), 'DecoderFF', block
-  )
+  return [
+    *_attention_half(attention, 'Decoder', block),
+    *_feed_forward_half('Decoder', block),
+  ]
 
 
 def encoder_block(attention_type, block):
@@ -98,9 +101,10 @@ def encoder_block(attention_type, block):
     [batch, length], True at real tokens.
   """
   attention = _self_attention(attention_type, block, causal=False, masked=True)
-  return _half(attention, 'EncoderAttn', block) + _half(
-    _feed_forward(block), 'EncoderFF', block
-  )
+  return [
+    *_attention_half(attention, 'Encoder', block),
+    *_feed_forward_half('Encoder', block),
+  ]
 
 
 def encoder_decoder_block(attention_type, block):
@@ -136,9 +140,9 @@ def encoder_decoder_block(attention_type, block):
   # The mask of the target lies behind the source and its mask.
   select = [tl.Select([0, 3], n_in=4)] if masked else []
   return [
-    *_half(attention, 'CausalAttn', block, *select),
-    *_half(to_source, 'EncDecAttn', block),
-    *_half(_feed_forward(block), 'EncDecFF', block),
+    *_attention_half(attention, 'Causal', block, *select),
+    *_attention_half(to_source, 'EncDec', block),
+    *_feed_forward_half('EncDec', block),
   ]
 
 
@@ -235,18 +239,24 @@ def check_dense(model, ff_sparsity):
     )
 
 
-def _half(layer, name, block, *before):
-  """One half-residual and a swap; attention sees normalised features."""
-  name = f'ReversibleHalfResidual{name}'
-  if name.endswith('FF'):
-    half = ReversibleHalfResidual(layer, name=name)
-  else:
-    half = ReversibleHalfResidual(
-      tl.LayerNorm(epsilon=block.layer_norm_epsilon),
-      *before,
-      attention_layer=layer,
-      name=name,
-    )
+def _attention_half(layer, name, block, *before):
+  """Attention to normalised features as a half-residual, and a swap."""
+  half = ReversibleHalfResidual(
+    Chunked(
+      tl.LayerNorm(epsilon=block.layer_norm_epsilon), block.ff_chunk_size
+    ),
+    *before,
+    attention_layer=layer,
+    name=f'ReversibleHalfResidual{name}Attn',
+  )
+  return [half, ReversibleSwap()]
+
+
+def _feed_forward_half(name, block):
+  """The feed-forward layer as a half-residual, and a swap."""
+  half = ReversibleHalfResidual(
+    _feed_forward(block), name=f'ReversibleHalfResidual{name}FF'
+  )
   return [half, ReversibleSwap()]
 
 

@@ -234,8 +234,10 @@ def ReformerLM(
       store_activations_below=store_activations_below,
       mode=mode,
     ),
-    tl.Concatenate(),
-    Chunked(tl.LayerNorm(epsilon=layer_norm_epsilon), loss_chunk_size),
+    Chunked(
+      tl.Serial(tl.Concatenate(), tl.LayerNorm(epsilon=layer_norm_epsilon)),
+      loss_chunk_size,
+    ),
     tl.Dropout(rate=dropout, shared_axes=[-2], mode=mode),
     tl.Select([0], n_in=2) if masked else [],
   ]
