@@ -10,7 +10,7 @@ from trax.layers import base
 from trax_reformer_ext.layers._common import as_tuple, check, configurable
 from trax_reformer_ext.ops.chunks import pad_to_multiple
 from trax_reformer_ext.ops.linear import linear
-from trax_reformer_ext.ops.loops import map_onto, scan_onto, zeros_after
+from trax_reformer_ext.ops.loops import scan_slices, zeros_after
 
 
 class Chunked(base.Layer):
@@ -94,13 +94,8 @@ class Chunked(base.Layer):
 
   def slices_forward(self, x, weights, state, rng):
     """The output, slice by slice."""
-    run = lambda x: self.sublayer.pure_fn(x, weights, state, rng)[0]
-    slices = jax.tree.map(self._split, x)
-    first = as_tuple(slices)[0]
-    one = jax.eval_shape(run, jax.tree.map(lambda x: x[0], slices))
-    ys = jax.ShapeDtypeStruct(first.shape[:1] + one.shape, one.dtype)
-    ys = map_onto(run, zeros_after(first, ys), slices)
-    return self._merge(ys, as_tuple(x)[0].shape[1])
+    run = lambda x: (self.sublayer.pure_fn(x, weights, state, rng)[0], ())
+    return self._sum_slices(run, x)[0]
 
   def slices_backward(self, x, d_y, weights, state, rng):
     """(d_x, d_weights), slice by slice."""
@@ -110,28 +105,22 @@ class Chunked(base.Layer):
 
   def _sum_slices(self, fn, *arrays):
     """Maps fn over slices of arrays; the second of its results adds up."""
-    slices = jax.tree.map(self._split, arrays)
-    first = slices[-1]
-    one, sums = jax.eval_shape(fn, *jax.tree.map(lambda x: x[0], slices))
-    stacked = lambda x: jax.ShapeDtypeStruct(first.shape[:1] + x.shape, x.dtype)
-    onto, sums = zeros_after(first, (jax.tree.map(stacked, one), sums))
+    size = self._chunk_size
+    length = jax.tree.leaves(arrays)[0].shape[1]
+    arrays = jax.tree.map(lambda x: pad_to_multiple(x, size, 1), arrays)
+    last = jax.tree.leaves(arrays)[-1]
+    one, sums = jax.eval_shape(fn, *jax.tree.map(lambda x: x[:, :size], arrays))
+    whole = lambda y: jax.ShapeDtypeStruct(
+      y.shape[:1] + last.shape[1:2] + y.shape[2:], y.dtype
+    )
+    ys, sums = zeros_after(last, (jax.tree.map(whole, one), sums))
 
     def step(sums, *slices):
       one, more = fn(*slices)
       return jax.tree.map(jnp.add, sums, more), one
 
-    sums, ys = scan_onto(step, sums, onto, *slices)
-    length = arrays[-1].shape[1]
-    return jax.tree.map(lambda y: self._merge(y, length), ys), sums
-
-  def _split(self, x):
-    x = pad_to_multiple(x, self._chunk_size, 1)
-    x = x.reshape((x.shape[0], -1, self._chunk_size) + x.shape[2:])
-    return jnp.moveaxis(x, 1, 0)
-
-  def _merge(self, xs, length):
-    x = jnp.moveaxis(xs, 0, 1)
-    return x.reshape((x.shape[0], -1) + x.shape[3:])[:, :length]
+    sums, ys = scan_slices(step, size, sums, ys, *arrays)
+    return jax.tree.map(lambda y: y[:, :length], ys), sums
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -54,6 +54,35 @@ def scan_onto(fn, carry, onto, *arrays):
   return jax.lax.fori_loop(0, n, body, (carry, onto))
 
 
+def scan_slices(fn, size, carry, onto, *arrays):
+  """As scan_onto, over slices of the second axis, where they stand.
+
+  Args:
+    fn: function of the carry and one slice [n, size, ...] of each array that
+      returns the carry and results [n, size, ...].
+    size: int, a divisor of length.
+    carry: tree of arrays.
+    onto: tree of arrays [n, length, ...]; only shapes and dtypes matter.
+    *arrays: trees of arrays [n, length, ...].
+
+  Returns:
+    (carry, tree like onto).
+  """
+  length = jax.tree.leaves(arrays)[0].shape[1]
+
+  def body(i, state):
+    carry, out = state
+    first = i * size
+    at = lambda x: jax.lax.dynamic_slice_in_dim(x, first, size, axis=1)
+    carry, results = fn(carry, *jax.tree.map(at, arrays))
+    put = lambda o, r: jax.lax.dynamic_update_slice_in_dim(
+      o, r.astype(o.dtype), first, axis=1
+    )
+    return carry, jax.tree.map(put, out, results)
+
+  return jax.lax.fori_loop(0, length // size, body, (carry, onto))
+
+
 def zeros_after(x, like):
   """Zeros of the shapes of a tree that do not exist before x does.
 
