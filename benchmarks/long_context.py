@@ -1,0 +1,161 @@
+"""Trains on one very long sequence; tells time, loss and memory of each.
+
+reformer_1m.gin by the real command line, in a process of its own: training
+steps with optimizer and checkpoint. Peak memory is that process's own (its
+resource usage), beside what XLA sets aside for a step (memory_analysis).
+
+  python benchmarks/long_context.py  # 1,048,576 bytes, 6 layers: ~40 min
+  python benchmarks/long_context.py --length=524288
+  python benchmarks/long_context.py --layers=12 --steps=0  # XLA's figure alone
+  python benchmarks/long_context.py --quick
+
+Reads enwik8_first_4000000_bytes.xz in REFORMER_DATA. Writes long_context.json
+in --output_dir.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+import gin
+import jax
+import numpy as np
+
+import trax_reformer_ext as ext  # before Trax, whose import it mends
+
+# isort: split
+from trax import layers as tl
+from trax import optimizers, shapes
+
+_CONFIGS = pathlib.Path(__file__).parents[1] / 'gin_configs'
+_DATA = 'enwik8_first_4000000_bytes.xz'
+
+
+def main():
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument('--length', type=int, default=2**20)
+  parser.add_argument('--layers', type=int, default=6)
+  parser.add_argument('--steps', type=int, default=4)
+  parser.add_argument('--output_dir', default='.', help='for the JSON file')
+  parser.add_argument(
+    '--quick', action='store_true', help='16,384 bytes, 2 layers, 2 steps'
+  )
+  arguments = parser.parse_args()
+  if arguments.quick:
+    arguments.length, arguments.layers, arguments.steps = 2**14, 2, 2
+  data = pathlib.Path(os.environ.get('REFORMER_DATA', '.')) / _DATA
+  if arguments.steps and not data.exists():
+    parser.exit(1, f'error: no {data}: set REFORMER_DATA\n')
+  found = dict(
+    length=arguments.length,
+    layers=arguments.layers,
+    jax=jax.__version__,
+    xla_mib=xla_memory(arguments.length, arguments.layers),
+  )
+  print(f'XLA sets aside {found["xla_mib"]:.0f} MiB for a step', flush=True)
+  if arguments.steps:
+    found |= train(data, arguments.length, arguments.layers, arguments.steps)
+  folder = pathlib.Path(arguments.output_dir)
+  folder.mkdir(parents=True, exist_ok=True)
+  (folder / 'long_context.json').write_text(json.dumps(found, indent=1))
+  print(json.dumps(found, indent=1))
+
+
+def xla_memory(length, n_layers):
+  """MiB of temporary memory of a training step, compiled and not run."""
+  gin.parse_config_file(str(_CONFIGS / 'models/reformer_lm_1m.gin'))
+  model = tl.Serial(
+    ext.ReformerLM(mode='train', n_layers=n_layers),
+    ext.ChunkedCrossEntropyLoss(),
+  )
+  like = lambda length: tuple(
+    shapes.ShapeDtype((1, length), dtype)
+    for dtype in (np.int32, np.int32, np.float32)
+  )
+  model.init(like(1024))
+  optimizer = optimizers.Adam(0.001, clip_grad_norm=1.0)
+  optimizer.tree_init(model.weights)
+  gradients = jax.value_and_grad(model.pure_fn, argnums=1, has_aux=True)
+
+  def update(weights, slots, batch, state, rng, options):
+    (loss, state), grads = gradients(batch, weights, state, rng)
+    return (
+      loss,
+      state,
+      optimizer.tree_update(
+        1, grads, weights, slots, options, store_slots=False
+      ),
+    )
+
+  batch = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in like(length))
+  compiled = (
+    jax.jit(update)
+    .lower(
+      model.weights,
+      optimizer.slots,
+      batch,
+      model.state,
+      jax.random.PRNGKey(0),
+      jax.tree.map(np.asarray, optimizer.opt_params),
+    )
+    .compile()
+  )
+  return compiled.memory_analysis().temp_size_in_bytes / 2**20
+
+
+def train(data, length, n_layers, n_steps):
+  """Trains by the command line.
+
+  Returns:
+    dict: bits per byte of every step, seconds of a step after the first, peak
+    of the process in MiB.
+  """
+  with tempfile.TemporaryDirectory() as folder:
+    shutil.copy(data, pathlib.Path(folder) / 'enwik8.xz')
+    config = [
+      f'train.steps={n_steps}',
+      'train.eval_frequency=1',
+      'multifactor.warmup_steps=1',
+      f'trax_reformer_ext.ReformerLM.n_layers={n_layers}',
+      f'trax_reformer_ext.text_inputs.length={length}',
+      f'trax_reformer_ext.text_inputs.eval_length={min(length, 131072)}',
+      'trax_reformer_ext.report.sample_length=0',
+    ]
+    command = [
+      *(sys.executable, '-m', 'trax_reformer_ext', 'train'),
+      f'--config_file={_CONFIGS / "reformer_1m.gin"}',
+      f'--data_dir={folder}',
+      f'--output_dir={folder}/run',
+      *(f'--config={binding}' for binding in config),
+    ]
+    process = subprocess.Popen(
+      command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    bits, times = [], []
+    for line in process.stdout:
+      print(line, end='', flush=True)
+      step = re.match(r'step \d+  train: .* bits_per_dim ([\d.]+)', line)
+      if step:
+        bits.append(float(step.group(1)))
+        times.append(time.time())
+    _, status, usage = os.wait4(process.pid, 0)
+  if status or len(bits) != n_steps:
+    sys.exit('error: training ended before its last step')
+  return dict(
+    bits_per_byte=bits,
+    seconds_per_step=round((times[-1] - times[0]) / max(1, n_steps - 1), 1),
+    peak_mib=usage.ru_maxrss >> 10,
+  )
+
+
+if __name__ == '__main__':
+  main()
