@@ -8,12 +8,13 @@ from trax_reformer_ext.layers.chunked import (
   ChunkedFeedForward,
 )
 from trax_reformer_ext.layers.enc_dec_attention import EncDecAttention
+from trax_reformer_ext.layers.inside import inputs_of
 from trax_reformer_ext.layers.loss import (
   ChunkedCrossEntropyLoss,
   Metrics,
   SlicedLogits,
 )
-from trax_reformer_ext.layers.lsh_attention import LSHSelfAttention
+from trax_reformer_ext.layers.lsh_attention import Hashed, LSHSelfAttention
 from trax_reformer_ext.layers.per_source import OncePerSource, PerSource
 from trax_reformer_ext.layers.position import (
   AxialPositionalEncoding,
@@ -35,6 +36,7 @@ __all__ = [
   'ChunkedDense',
   'ChunkedFeedForward',
   'EncDecAttention',
+  'Hashed',
   'LSHSelfAttention',
   'Metrics',
   'MicroBatches',
@@ -49,5 +51,6 @@ __all__ = [
   'SinusoidalInitializer',
   'SlicedLogits',
   'drop_buckets',
+  'inputs_of',
   'with_prompt_lengths',
 ]

@@ -1,5 +1,7 @@
 """LSH self-attention."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
@@ -9,10 +11,34 @@ from trax_reformer_ext.layers._checks import (
   check_chunks,
   check_predict,
 )
-from trax_reformer_ext.layers._common import check, configurable
+from trax_reformer_ext.layers._common import as_tuple, check, configurable
 from trax_reformer_ext.ops import cached_attention, hashing
 from trax_reformer_ext.ops.full_attention import full_attention
 from trax_reformer_ext.ops.lsh_attention import lsh_attention
+
+
+class Hashed(NamedTuple):
+  """What LSH attention makes of its input before it attends.
+
+  ops.lsh_attention(q, v, buckets, mask, n_buckets=n_buckets, **options) is
+  what the layer then computes for each head.
+
+  Attributes:
+    q: float [batch, heads, length, d_qk], queries; the keys are the same at
+      length 1.
+    v: float [batch, heads, length, d_v].
+    buckets: int32 [batch, heads, n_hashes, length], in [0, n_buckets).
+    mask: bool [batch, length], True at real tokens; or None.
+    n_buckets: int, the number of buckets.
+    options: dict, further arguments of ops.lsh_attention.
+  """
+
+  q: jax.Array
+  v: jax.Array
+  buckets: jax.Array
+  mask: jax.Array | None
+  n_buckets: int
+  options: dict
 
 
 @configurable
@@ -164,6 +190,29 @@ class LSHSelfAttention(Attention):
     """Whether no output depends on a later token in any way."""
     return self._rounds['strictly_causal']
 
+  def hashed(self, inputs, rng=None):
+    """What the layer makes of its inputs before it attends: Hashed.
+
+    Args:
+      inputs: as forward's. They are hashed even where exact attention would
+        be computed (exact_attention_below).
+      rng: JAX PRNG key, as forward_and_save's; in mode 'train' alone.
+    """
+    inputs = as_tuple(inputs)
+    q, v = self._heads(inputs, self.weights)
+    length = q.shape[2]
+    n_buckets = self._n_buckets_for(length)
+    if self._train:
+      rng = jax.random.split(rng, 3)[2]
+    return Hashed(
+      q,
+      v,
+      self._hash(q, n_buckets, self._rotations(length, rng)),
+      self._mask(inputs),
+      hashing.total_buckets(n_buckets),
+      dict(self._rounds, causal=self._causal),
+    )
+
   def _depths(self):
     return [self._d_qk, self._d_v]
 
@@ -217,9 +266,12 @@ class LSHSelfAttention(Attention):
     return self._hash_fn is None  # which hashes all heads at once
 
   def _constants(self, length, rng):
-    """The rotations of each head."""
+    """The rotations of each head, where they are needed."""
     if self._hash_fn is not None or self._is_exact(length):
       return ()
+    return self._rotations(length, rng)
+
+  def _rotations(self, length, rng):
     if not self._train:
       rng = jax.random.PRNGKey(self._hash_seed)
     n_buckets = self._n_buckets_for(length)

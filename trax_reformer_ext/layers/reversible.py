@@ -105,6 +105,24 @@ class ReversibleHalfResidual(tl.ReversibleHalfResidual):
     accumulator -= residual.astype(accumulator.dtype)
     return (accumulator, *context), (d_accumulator, *d_context), d_weights
 
+  def attended(self, xs, rng):
+    """The attention layer and its inputs, for inputs of this layer.
+
+    Args:
+      xs: tuple of arrays [accumulator, *context].
+      rng: JAX PRNG key.
+
+    Returns:
+      (layer, tuple of arrays), or (None, None) without attention.
+    """
+    attention = self._attention_layer
+    if attention is None:
+      return None, None
+    stack, _ = self._before_attention(
+      tuple(xs[1:]), self.weights, self.state, rng
+    )
+    return attention, as_tuple(cb.inputs_from_stack(stack, attention.n_in))
+
   def _residual_and_grad(self, context, d_residual, weights, state, saved, rng):
     """f(context) and its gradients, None for integers and booleans.
 
@@ -231,26 +249,68 @@ class ReversibleSerial(tl.ReversibleSerial):
   def forward(self, xs):
     if self._predict:
       return super().forward(xs)  # trax.layers.Serial's
+    weights, aux = self._by_block(self.rng)
+    xs = tuple(xs)
+    if xs[0].shape[1] < self._store_activations_below:
+      xs, states = stored_scan(self._forward, xs, weights, aux)
+    else:
+      xs, states = reversible_scan(
+        self._forward, self._reverse, xs, weights, aux
+      )
+    self.state = tuple(
+      jax.tree.map(lambda s, i=i: s[i], state)
+      for i in range(self._n_repeats)
+      for state in states
+    )
+    return xs
+
+  def reconstructed(self, xs, rng):
+    """The inputs of every block, and what the backward pass makes of them.
+
+    Args:
+      xs: tuple of arrays, inputs of the first block.
+      rng: JAX PRNG key.
+
+    Returns:
+      (inputs, reconstructed), like xs, but arrays [n_repeats, ...]. The second
+      is computed from the outputs of the last block alone.
+    """
+    weights, aux = self._by_block(rng)
+    xs = tuple(xs)
+
+    def forward(xs, weights, aux):
+      ys, _, saved = self._forward(xs, weights[0], aux)
+      return ys, xs, saved
+
+    def reverse(ys, d_ys, weights, aux, saved):
+      xs, d_xs, d_weights = self._reverse(ys, d_ys, weights[0], aux, saved)
+      # What leaves the scan on its way back are gradients of weights: so the
+      # reconstructed inputs go as those of weights that are not used.
+      return xs, d_xs, (d_weights, xs)
+
+    @jax.jit
+    def there_and_back(xs, weights, aux):
+      unused = jax.tree.map(
+        lambda x: jnp.zeros((self._n_repeats,) + x.shape, x.dtype), xs
+      )
+      run = lambda unused: reversible_scan(
+        forward, reverse, xs, (weights, unused), aux
+      )
+      outputs, vjp = jax.vjp(run, unused)
+      return outputs[1], vjp(jax.tree.map(jnp.zeros_like, outputs))[0]
+
+    return there_and_back(xs, weights, aux)
+
+  def _by_block(self, rng):
+    """Weights, and (states, random keys), stacked [n_repeats, ...]."""
     n, period = self._n_repeats, len(self._block)
     stack = lambda *leaves: jnp.stack(leaves)
     blocks = lambda items: jax.tree.map(
       stack, *(tuple(items[i * period : (i + 1) * period]) for i in range(n))
     )
-    rngs = cb._split_rngs(self.rng, n * period)
-    aux = blocks(self.state), jnp.reshape(rngs, (n, period) + rngs.shape[1:])
-    xs = tuple(xs)
-    if xs[0].shape[1] < self._store_activations_below:
-      xs, states = stored_scan(self._forward, xs, blocks(self.weights), aux)
-    else:
-      xs, states = reversible_scan(
-        self._forward, self._reverse, xs, blocks(self.weights), aux
-      )
-    self.state = tuple(
-      jax.tree.map(lambda s, i=i: s[i], state)
-      for i in range(n)
-      for state in states
-    )
-    return xs
+    rngs = cb._split_rngs(rng, n * period)
+    rngs = jnp.reshape(rngs, (n, period) + rngs.shape[1:])
+    return blocks(self.weights), (blocks(self.state), rngs)
 
   def _forward(self, xs, weights, aux):
     """One block: (outputs, new states, saved)."""

@@ -298,15 +298,22 @@ def read(folder, step):
     step: int.
   """
   path = pathlib.Path(folder).resolve() / _FOLDER / str(step)
-  import orbax.checkpoint as ocp
-
-  with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
-    run = reader.restore(path / 'run')
   training = {}
   if (path / 'training').is_dir():
     for name, array in sorted(_read_arrays(path / 'training').items()):
       training.setdefault(name.rpartition('_')[0], []).append(array)
-  return Saved(step, read_weights(folder, step), training, run)
+  return Saved(
+    step, read_weights(folder, step), training, read_run(folder, step)
+  )
+
+
+def read_run(folder, step):
+  """What a checkpoint holds beside arrays, as Saved.run."""
+  path = pathlib.Path(folder).resolve() / _FOLDER / str(step)
+  import orbax.checkpoint as ocp
+
+  with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
+    return reader.restore(path / 'run')
 
 
 def read_weights(folder, step):

@@ -96,6 +96,23 @@ def continue_by_run(folder, prompt, length, **options):
     ReformerError: no run there or not one of text, a prompt that is not UTF-8
       for a vocabulary, or another one than that of the run.
   """
+  stored, ids, vocabulary = open_run(folder, prompt)
+  return continue_text(stored, folder, ids, length, vocabulary, **options)
+
+
+def open_run(folder, text):
+  """The weights of the last checkpoint of a run, and a text as its tokens.
+
+  Args:
+    folder: str, output directory of the run.
+    text: bytes.
+
+  Returns:
+    (list of arrays, int32 [n_tokens], TextVocabulary or None for bytes).
+
+  Raises:
+    ReformerError: as continue_by_run.
+  """
   if not is_run_on(text_inputs):
     raise ReformerError(
       f'--output_dir is {str(folder)!r}, which is no run on text: give one '
@@ -104,10 +121,10 @@ def continue_by_run(folder, prompt, length, **options):
   stored = run_dir.read_weights(folder)
   vocabulary = _vocabulary_of_run()
   if vocabulary is None:
-    ids = encode(np.frombuffer(prompt, np.uint8))
+    ids = encode(np.frombuffer(text, np.uint8))
   else:
-    ids = vocabulary.encode(_to_text(prompt, vocabulary))
-  return continue_text(stored, folder, ids, length, vocabulary, **options)
+    ids = vocabulary.encode(_to_text(text, vocabulary))
+  return stored, ids, vocabulary
 
 
 def _decode_bytes(added):

@@ -1,7 +1,6 @@
 """What a training run has come to."""
 
 import itertools
-import math
 import os
 
 import gin
@@ -13,6 +12,7 @@ from trax_reformer_ext.data.text import TextInputs
 from trax_reformer_ext.data.vocabulary import UNKNOWN
 from trax_reformer_ext.training import translation
 from trax_reformer_ext.training.continuation import continue_text
+from trax_reformer_ext.training.curves import curves_of
 from trax_reformer_ext.training.evaluate import eval_model, measure
 from trax_reformer_ext.training.predict import can_predict
 from trax_reformer_ext.visualize.learning_curve import draw_learning_curve
@@ -101,7 +101,8 @@ def report(
     path = os.path.join(loop.output_dir, 'learning_curve.png')
     # The curve of tokens is not one of bytes.
     levels = {} if subwords else levels
-    draw_learning_curve(path, _curves(loop), levels, unit.replace('/', ' per '))
+    curves = curves_of(loop.history)
+    draw_learning_curve(path, curves, levels, unit.replace('/', ' per '))
     print(f'\nLearning curve: {path}')
 
 
@@ -135,18 +136,6 @@ def _print_translations(loop, inputs, n):
 def _weights(loop):
   """The weights as a flat list, as in a checkpoint."""
   return tl.flatten_weights_and_state(loop.model.weights, ())[0]
-
-
-def _curves(loop):
-  """Training and held-out bits by step, from the loop's history."""
-  history = loop.history
-  loss = f'metrics/{loop.tasks[0].loss_name}'
-  curves = {
-    'training': [(s, v / math.log(2)) for s, v in history.get('train', loss)],
-    'held-out': history.get('eval', 'metrics/bits_per_dim')
-    or [(s, v / math.log(2)) for s, v in history.get('eval', 'metrics/loss')],
-  }
-  return {name: points for name, points in curves.items() if points}
 
 
 def _indent(text):

@@ -277,7 +277,7 @@ class SavingLoop(training.Loop):
       self._output_dir,
     )
     self._step = self._saved_step = saved.step
-    self._history = _history_of(saved.run['history'])
+    self._history = history_of(saved.run['history'])
     trax_inputs.data_counters = saved.run['trax_data_counters']
     for part, positions in zip(
       self._streams, saved.run['positions'], strict=True
@@ -306,7 +306,8 @@ def _json_of(history):
   }
 
 
-def _history_of(scalars):
+def history_of(scalars):
+  """The history of a checkpoint's scalars."""
   history = trax_history.History()
   for mode, of_mode in scalars.items():
     for name, values in of_mode.items():

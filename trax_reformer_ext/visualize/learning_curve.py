@@ -1,6 +1,7 @@
-"""The learning curve of a run."""
+"""The learning curves of runs."""
 
-from trax_reformer_ext.files import written_beside
+from trax_reformer_ext.visualize.saving import save_picture
+from trax_reformer_ext.visualize.style import COLOURS, new_figure, open_axes
 
 
 def draw_learning_curve(path, curves, levels, unit='bits per byte'):
@@ -13,16 +14,35 @@ def draw_learning_curve(path, curves, levels, unit='bits per byte'):
     levels: dict from name to a value that is drawn as a horizontal line.
     unit: str, label of the vertical axis.
   """
-  # Imported here, as it is slow; Figure needs no screen and no global state.
-  from matplotlib.figure import Figure
+  save_picture(path, plot_learning_curves({'': curves}, levels, unit))
 
-  figure = Figure(figsize=(7, 4.2), dpi=130, layout='constrained')
+
+def plot_learning_curves(runs, levels=None, unit='bits per dim'):
+  """Draws loss against training steps, of one run or several.
+
+  Args:
+    runs: dict from name of a run to its curves, a dict from name ('training',
+      'held-out') to a list of (step, value).
+    levels: dict from name to a value that is drawn as a horizontal line; or
+      None.
+    unit: str, label of the vertical axis.
+
+  Returns:
+    matplotlib's Figure.
+  """
+  figure = new_figure(8, 4.6)
   axes = figure.subplots()
-  for name, points in curves.items():
-    steps = [step for step, _ in points]
-    values = [value for _, value in points]
-    axes.plot(steps, values, marker='o', markersize=3, label=name)
-  for i, (name, value) in enumerate(levels.items()):
+  for i, (run, curves) in enumerate(runs.items()):
+    for j, (name, points) in enumerate(curves.items()):
+      alone = len(runs) == 1
+      style = dict(color=COLOURS[(j if alone else i) % len(COLOURS)])
+      if not alone and name == 'training':
+        style |= dict(linestyle=':', linewidth=1.2)
+      else:
+        style |= dict(marker='os'[j % 2], markersize=3)
+      label = name if alone else f'{run}: {name}'
+      axes.plot(*zip(*points, strict=True), label=label, **style)
+  for i, (name, value) in enumerate((levels or {}).items()):
     style = (0, (5, 2 + 2 * i))
     axes.axhline(value, color='0.45', linewidth=1, linestyle=style)
     axes.annotate(
@@ -37,9 +57,7 @@ def draw_learning_curve(path, curves, levels, unit='bits per byte'):
     )
   axes.set_xlabel('training step')
   axes.set_ylabel(unit)
-  axes.grid(alpha=0.25)
-  axes.legend(loc='upper center')
-  for side in ('top', 'right'):
-    axes.spines[side].set_visible(False)
-  with written_beside(path) as part:
-    figure.savefig(part, format='png')
+  open_axes(axes)
+  # Curves come from the upper left and end at the lower right.
+  axes.legend(loc='upper right' if not levels else 'upper center', fontsize=9)
+  return figure
