@@ -5,7 +5,14 @@ import sys
 import warnings
 
 import trax_reformer_ext
-from trax_reformer_ext.cli import convert, evaluate, generate, prepare, train
+from trax_reformer_ext.cli import (
+  convert,
+  evaluate,
+  generate,
+  plot,
+  prepare,
+  train,
+)
 from trax_reformer_ext.errors import ReformerError
 
 # A command has HELP, DESCRIPTION, add_arguments(parser) and run(arguments).
@@ -15,6 +22,7 @@ _COMMANDS = {
   'generate': generate,
   'prepare': prepare,
   'convert': convert,
+  'plot': plot,
 }
 
 

@@ -117,6 +117,9 @@ class _Scene:
       for axes in row[1:]:
         _draw_circle(axes, sectors=True)
     self.show(None)
+    # The places of the axes stay as they are at the end.
+    self.figure.draw_without_rendering()
+    self.figure.set_layout_engine('none')
 
   def frames(self):
     """What show() takes, in turn: (round, share of its turn)."""

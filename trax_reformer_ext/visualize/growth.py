@@ -1,5 +1,7 @@
 """How memory and time grow, by the benchmarks' measurements."""
 
+import math
+
 from trax_reformer_ext.errors import ReformerError
 from trax_reformer_ext.visualize.style import COLOURS, new_figure, open_axes
 
@@ -28,8 +30,9 @@ def read_curves(measured, name):
       for label, curve in measured.items()
     }
     points = [point for curve in curves.values() for point in curve]
-    assert points and all(0 < x and 0 < y < float('inf') for x, y in points)
-  except (AttributeError, TypeError, ValueError, AssertionError) as e:
+    if not points or not all(x > 0 and 0 < y < math.inf for x, y in points):
+      raise ValueError('no figure, or one that is not above 0')
+  except (AttributeError, TypeError, ValueError) as e:
     raise ReformerError(
       f'{name}, which is no measurement: give the JSON that a benchmark '
       'writes, {"label": {"1024": 12.3, ...}, ...}'

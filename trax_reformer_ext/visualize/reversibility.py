@@ -1,6 +1,5 @@
 """Reversible blocks, and how exactly they are reversed (section 3)."""
 
-import jax
 import numpy as np
 
 from trax_reformer_ext.visualize.style import (
@@ -16,33 +15,31 @@ def reconstruction_errors(layer, xs, rng):
 
   Args:
     layer: initialised ReversibleSerial of n_repeats blocks.
-    xs: tuple of float arrays, inputs of the first block, in the type in which
-      the blocks are to compute.
+    xs: tuple of float arrays [batch, ...], inputs of the first block, in the
+      type in which the blocks are to compute.
     rng: JAX PRNG key.
 
   Returns:
-    float64 [n_repeats]: the error after walking back 1, 2, ... blocks from
-    the outputs, |x' - x| / |x| of all inputs of a block together.
+    float64 [batch, n_repeats]: the error of each example after walking back 1,
+    2, ... blocks from the outputs, |x' - x| / |x| of all inputs of a block.
   """
   inputs, again = layer.reconstructed(xs, rng)
-  flat = lambda tree: np.concatenate(
-    [
-      np.asarray(x, np.float64).reshape(len(x), -1)
-      for x in jax.tree.leaves(tree)
-    ],
-    axis=1,
-  )
+
+  def flat(xs):  # [n_repeats, batch, all features]
+    xs = [np.asarray(x, np.float64) for x in xs]
+    return np.concatenate([x.reshape(*x.shape[:2], -1) for x in xs], axis=2)
+
   inputs, again = flat(inputs), flat(again)
-  norm = lambda x: np.linalg.norm(x, axis=1)
-  return (norm(again - inputs) / norm(inputs))[::-1]
+  norm = lambda x: np.linalg.norm(x, axis=2)
+  return (norm(again - inputs) / norm(inputs))[::-1].T
 
 
 def plot_reversibility(errors):
   """Draws a reversible block, and the errors of stacks of them by depth.
 
   Args:
-    errors: dict from names (types) to float [n_inputs, n_blocks], as
-      reconstruction_errors gives for each of several inputs.
+    errors: dict from names (types) to float [batch, n_blocks], as of
+      reconstruction_errors.
 
   Returns:
     matplotlib's Figure.
@@ -60,7 +57,6 @@ def _draw_errors(axes, errors):
   for (name, of_inputs), colour, marker in zip(
     errors.items(), COLOURS, 'osD^vPX*', strict=False
   ):
-    of_inputs = np.atleast_2d(of_inputs)
     depth = np.arange(1, of_inputs.shape[1] + 1)
     axes.plot(
       depth,
@@ -81,7 +77,7 @@ def _draw_errors(axes, errors):
     title='reconstruction from the outputs alone',
   )
   axes.title.set_fontsize(11)
-  n = len(np.atleast_2d(next(iter(errors.values()))))
+  n = len(next(iter(errors.values())))
   title = f'activations: median and range of {n} inputs' if n > 1 else None
   axes.legend(fontsize=9, title=title, title_fontsize=9)
   open_axes(axes)
