@@ -10,8 +10,9 @@ Hugging Face's, reformer-pytorch's, and exact attention by torch and by JAX.
 
 length measures time per token from 1,024 to 262,144 tokens, 16,384 tokens a
 batch or one longer sequence, with 1, 2, 4 and 8 rounds, and writes
-attention_peers.json and attention_by_length.png in --output_dir. Peers end
-where --most_seconds would pass, by their last two lengths.
+attention_peers.json (for trax-reformer plot time) and attention_by_length.png
+in --output_dir. Peers end where --most_seconds would pass, by their last two
+lengths.
 
 torch's need an environment of their own (Python 3.11), or are left out:
 
@@ -146,7 +147,9 @@ def take_turns(peers, names, shape, repeats):
 
 def by_length(peers, arguments):
   """Measures, writes JSON and a picture, and prints a table."""
-  curves = {f'{_OURS}, {r} rounds': (_OURS, r) for r in (1, 2, 4, 8)}
+  curves = {
+    f'{_OURS}, {r} round{"s"[: r > 1]}': (_OURS, r) for r in (1, 2, 4, 8)
+  }
   for name in peers:
     if name != _OURS:
       label = name if name.startswith('exact') else f'{name}, 4 rounds'
@@ -172,13 +175,26 @@ def by_length(peers, arguments):
   folder = pathlib.Path(arguments.output_dir)
   folder.mkdir(parents=True, exist_ok=True)
   (folder / 'attention_peers.json').write_text(json.dumps(found, indent=1))
-  plot(found, folder / 'attention_by_length.png')
+  draw(found, folder / 'attention_by_length.png')
   lengths = sorted({n for curve in found.values() for n in curve})
   print(f'\n| us a token | {" | ".join(f"{n:,}" for n in lengths)} |')
   print('|---|' + '---|' * len(lengths))
   for label, curve in found.items():
     row = (f'{curve[n]:.1f}' if n in curve else '' for n in lengths)
     print(f'| {label} | {" | ".join(row)} |')
+
+
+def draw(found, path):
+  """Draws time per token by length."""
+  # Imported here, as Trax comes with it.
+  from trax_reformer_ext import visualize
+
+  title = (
+    'One causal attention layer, forward and backward, d_model 512, 8 heads of '
+    '64, 2 CPU cores'
+  )
+  curves = visualize.read_curves(found, 'what was measured')
+  visualize.save_picture(path, visualize.plot_time(curves, title))
 
 
 def expected(curve, length):
@@ -188,41 +204,6 @@ def expected(curve, length):
   before, last = (curve[n] for n in sorted(curve)[-2:])
   doublings = (length // max(curve)).bit_length() - 1
   return last * max(1, last / before) ** doublings
-
-
-def plot(found, path):
-  """Time per token by length, both logarithmic."""
-  import matplotlib
-
-  matplotlib.use('Agg')
-  from matplotlib import pyplot
-
-  figure, axes = pyplot.subplots(figsize=(8, 5), layout='constrained')
-  colours = pyplot.colormaps['cividis']
-  own = [label for label in found if label.startswith(_OURS)]
-  for label, curve in found.items():
-    if label in own:
-      style = dict(color=colours(own.index(label) / len(own)), linewidth=2.5)
-    elif label.startswith('exact'):
-      style = dict(color='black', linestyle='-.' if 'JAX' in label else '--')
-    else:
-      style = dict(linestyle=':', linewidth=2)
-    axes.plot(
-      list(curve), list(curve.values()), label=label, marker='.', **style
-    )
-  axes.set(
-    xscale='log',
-    yscale='log',
-    xlabel='length, tokens',
-    ylabel='microseconds a token, forward and backward',
-    title='One causal attention layer, d_model 512, 8 heads of 64, 2 CPU cores',
-  )
-  axes.set_xticks(ticks := sorted({n for c in found.values() for n in c}))
-  axes.set_xticklabels([f'{n // 1024}K' for n in ticks])
-  axes.minorticks_off()
-  axes.grid(alpha=0.3)
-  axes.legend(fontsize='small')
-  figure.savefig(path, dpi=120)
 
 
 if __name__ == '__main__':

@@ -14,6 +14,7 @@ from tests.test_cli import MODEL, assert_mistake, bind, call
 from trax_reformer_ext import cli, text_inputs
 from trax_reformer_ext.data import entropy
 from trax_reformer_ext.training import configs, continuation, run_dir
+from trax_reformer_ext.training.inspection import labels_of
 
 CONFIG = ['--config_file=gin_configs/reformer_subwords.gin']
 TINY = [*CONFIG, '--config_file=gin_configs/tiny.gin']
@@ -109,6 +110,22 @@ def test_a_real_process_writes_what_all_tokens_stand_for(run, data_dir):
   )
   assert done.returncode == 0, done.stderr
   assert done.stdout.decode() == vocabulary.decode(ids) + '\n'
+
+
+def test_lsh_attention_is_drawn_of_a_text_as_tokens(
+  run, data_dir, tmp_path, capsys
+):
+  path = tmp_path / 'x.png'
+  arguments = f'--output_dir={run[0]}', f'--output_file={path}', '--text= a b'
+  code, out, _ = call(capsys, 'plot', 'lsh_attention', *arguments)
+  assert code == 0 and f'Picture: {path}' in out
+  assert path.read_bytes().startswith(b'\x89PNG')
+  vocabulary = text_inputs('subwords', str(data_dir), length=64).vocabulary
+  ids = vocabulary.encode(' a\tΩ')
+  labels = labels_of([0, *ids], vocabulary)
+  assert labels[0] == '▷' and len(labels) == len(ids) + 1
+  # What the vocabulary does not know is a dot.
+  assert ''.join(labels[1:]) == '␣a⇥·'
 
 
 @pytest.mark.parametrize('prompt', ['', ' Ω日 ▁</s>\t\n\n'])

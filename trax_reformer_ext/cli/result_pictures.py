@@ -27,7 +27,7 @@ def _growth(draw):
     content = read_bytes(arguments.results, 'RESULTS', 'a JSON file')
     try:
       measured = json.loads(content)
-    except ValueError as e:  # UnicodeDecodeError too
+    except (ValueError, RecursionError) as e:  # UnicodeDecodeError too
       raise ReformerError(
         f'{name}, which is no JSON ({e}): give the file that a benchmark writes'
       ) from e
@@ -47,14 +47,18 @@ def _add_curves(parser):
 
 
 def _curves(arguments):
-  runs = {}
+  runs, folders = {}, set()
   for run in arguments.runs:
-    folder = os.path.abspath(os.path.expanduser(run))
+    folder = os.path.realpath(os.path.expanduser(run))
+    if folder in folders:
+      raise ReformerError(
+        f'RUN is {run!r}, which is there twice: leave one out'
+      )
+    folders.add(folder)
     name = os.path.basename(folder)
-    name = run if name in runs else name
-    if name in runs:
-      raise ReformerError(f'RUN is {run!r} twice: give each run once')
-    runs[name] = curves_of_run(folder, 'RUN')
+    runs[run if name in runs else name] = curves_of_run(
+      folder, f'RUN is {run!r}'
+    )
   return visualize.plot_learning_curves(runs)
 
 

@@ -42,13 +42,13 @@ def curves_of_run(folder, name):
   step = checkpoints.find_last(folder, say=checkpoints.warn)
   if step is None:
     raise ReformerError(
-      f'{name} is {str(folder)!r}, which holds no checkpoint: give the '
+      f'{name}, which holds no checkpoint: give the '
       'directory of a run of trax-reformer train that has written one'
     )
   curves = curves_of(history_of(checkpoints.read_run(folder, step)['history']))
   if not curves:
     raise ReformerError(
-      f'{name} is {str(folder)!r}, whose checkpoint has no history: train '
+      f'{name}, whose checkpoint has no history: train '
       'until the first evaluation'
     )
   return curves

@@ -9,7 +9,7 @@ from trax_reformer_ext.ops.hashing import hash_vectors
 from trax_reformer_ext.visualize.style import COLOURS, bare_axes, new_figure
 
 N_BUCKETS = 4
-_FRAMES_TURNING, _FRAMES_RESTING = 12, 6
+_FRAMES_TURNING, _FRAMES_RESTING = 10, 4
 _SHADES = ('#cfe3f3', '#f6ead0', '#ecd9e6', '#cfe8df')
 
 

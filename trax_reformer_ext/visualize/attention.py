@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -93,14 +94,16 @@ def one_head(hashed, head, example):
 def full_weights(q, mask, causal):
   """Weights of exact shared query-key attention: float32 [length, length]."""
   values = _identity(q.shape[2])
-  return _matrix(full_attention(q, None, values, mask, causal=causal))
+  attend = jax.jit(full_attention, static_argnames='causal')
+  return _matrix(attend(q, None, values, mask, causal=causal))
 
 
 def lsh_weights(hashed, q, buckets, mask):
   """Weights of LSH attention: float32 [length, length]."""
   options = dict(n_buckets=hashed.n_buckets, **hashed.options)
   values = _identity(q.shape[2])
-  return _matrix(lsh_attention(q, values, buckets, mask, **options))
+  attend = jax.jit(lsh_attention, static_argnames=tuple(options))
+  return _matrix(attend(q, values, buckets, mask, **options))
 
 
 def plot_attention_matrices(matrices):
