@@ -86,7 +86,7 @@ def _save_animation(path, animation):
       frames = [frame.convert('RGB') for frame in self._frames]
       # One palette, so that a frame holds no more than what changes; the last
       # one has all the colours.
-      palette = _in_colours(frames[-1], 64)
+      palette = _in_colours(frames[-1], 128)
       first, *others = [
         frame.quantize(palette=palette, dither=0) for frame in frames
       ]
