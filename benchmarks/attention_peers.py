@@ -190,8 +190,7 @@ def draw(found, path):
   from trax_reformer_ext import visualize
 
   title = (
-    'One causal attention layer, forward and backward, d_model 512, 8 heads of '
-    '64, 2 CPU cores'
+    'Forward and backward, d_model 512, 8 heads of 64, causal, 2 CPU cores'
   )
   curves = visualize.read_curves(found, 'what was measured')
   visualize.save_picture(path, visualize.plot_time(curves, title))

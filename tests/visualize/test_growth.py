@@ -65,3 +65,15 @@ def test_the_picture_has_all_curves_and_units(plot, unit, scale):
   figure.draw_without_rendering()
   ticks = [t.get_text() for t in axes.get_xticklabels()]
   assert ticks == (['1K', '2K'] if scale == 'log' else ['1024', '2048'])
+
+
+@pytest.mark.parametrize('plot', [plot_time, plot_memory])
+def test_titles_and_labels_are_taken_literally_and_fit(plot):
+  title = 'costs $x^{ ' + 'a rather long title ' * 8
+  figure = plot(read_curves({'$x^{': {'1': 2}}, 'x'), title)
+  (axes,) = figure.axes
+  figure.draw_without_rendering()
+  assert axes.get_title().replace('\n', ' ') == title.strip()
+  assert legend_of(axes) == ['$x^{']
+  box = axes.title.get_window_extent()
+  assert box.x0 >= 0 and box.x1 <= figure.bbox.width

@@ -3,7 +3,13 @@
 import math
 
 from trax_reformer_ext.errors import ReformerError
-from trax_reformer_ext.visualize.style import COLOURS, new_figure, open_axes
+from trax_reformer_ext.visualize.style import (
+  COLOURS,
+  literal_legend,
+  literal_title,
+  new_figure,
+  open_axes,
+)
 
 _OURS = 'this package'
 _EXACT = 'exact'
@@ -52,15 +58,14 @@ def plot_time(curves, title=None):
   """
   from matplotlib import ticker
 
-  figure = new_figure(8, 5)
+  figure = new_figure(8, 5.4)
   axes = figure.subplots()
-  _draw(axes, curves)
+  _draw(axes, curves, title)
   axes.set(
     xscale='log',
     yscale='log',
     xlabel='length, tokens',
     ylabel='microseconds a token',
-    title=title,
   )
   ticks = sorted({x for curve in curves.values() for x, _ in curve})
   axes.set_xticks(ticks, labels=[_short(x) for x in ticks])
@@ -80,17 +85,17 @@ def plot_memory(curves, title=None):
   Returns:
     matplotlib's Figure.
   """
-  figure = new_figure(8, 4.5)
+  figure = new_figure(8, 4.7)
   axes = figure.subplots()
-  _draw(axes, curves)
-  axes.set(xlabel='layers', ylabel='temporary memory, MiB', title=title)
+  _draw(axes, curves, title)
+  axes.set(xlabel='layers', ylabel='temporary memory, MiB')
   axes.set_xticks(sorted({x for curve in curves.values() for x, _ in curve}))
   axes.set_xlim(left=0)
   axes.set_ylim(bottom=0)
   return figure
 
 
-def _draw(axes, curves):
+def _draw(axes, curves, title):
   """Curves with a legend; this package's stand out, exact attention is grey."""
   from matplotlib import colormaps
 
@@ -113,8 +118,11 @@ def _draw(axes, curves):
       markersize=4,
       **style,
     )
-  axes.title.set_fontsize(11)
-  axes.legend(fontsize=9)
+  if title:
+    literal_title(axes, title)
+  # Below the axes, where no curve goes.
+  below = dict(loc='upper center', bbox_to_anchor=(0.5, -0.13))
+  literal_legend(axes, ncols=3, frameon=False, **below)
   open_axes(axes)
 
 

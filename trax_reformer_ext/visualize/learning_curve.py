@@ -1,7 +1,12 @@
 """The learning curves of runs."""
 
 from trax_reformer_ext.visualize.saving import save_picture
-from trax_reformer_ext.visualize.style import COLOURS, new_figure, open_axes
+from trax_reformer_ext.visualize.style import (
+  COLOURS,
+  literal_legend,
+  new_figure,
+  open_axes,
+)
 
 
 def draw_learning_curve(path, curves, levels, unit='bits per byte'):
@@ -59,5 +64,5 @@ def plot_learning_curves(runs, levels=None, unit='bits per dim'):
   axes.set_ylabel(unit)
   open_axes(axes)
   # Curves come from the upper left and end at the lower right.
-  axes.legend(loc='upper right' if not levels else 'upper center', fontsize=9)
+  literal_legend(axes, loc='upper center' if levels else 'upper right')
   return figure

@@ -1,5 +1,7 @@
 """How the pictures look: sizes, colours, axes."""
 
+import textwrap
+
 import numpy as np
 
 # Okabe and Ito's colours, which the colour-blind can tell apart; its yellow
@@ -17,6 +19,7 @@ COLOURS = (
 # Of one quantity: from light to dark, so that what is missing can be white.
 QUANTITY = 'cividis_r'
 _DPI = 120
+_TITLE_WIDTH = 76  # letters
 
 
 def new_figure(width=8.0, height=4.5):
@@ -40,6 +43,18 @@ def open_axes(axes):
   for side in ('top', 'right'):
     axes.spines[side].set_visible(False)
   axes.grid(alpha=0.25)
+
+
+def literal_legend(axes, **options):
+  """A legend of labels that are no formulas, whatever is in them."""
+  for text in axes.legend(fontsize=9, **options).get_texts():
+    text.set_parse_math(False)
+
+
+def literal_title(axes, title):
+  """A title of words that are no formulas, in lines that fit a figure."""
+  lines = textwrap.fill(title, _TITLE_WIDTH)
+  axes.set_title(lines, fontsize=11, parse_math=False)
 
 
 def bare_axes(axes):
