@@ -140,6 +140,7 @@ def _attention_bwd(look, group, saved, d_out):
 _attention.defvjp(_attention_fwd, _attention_bwd)
 
 
+@jax.named_scope('chunked_attention')
 def _forward(look, keep, multiplier, q, k, v, key_position, orders):
   """One group's output [g, length, d_v] and log-normaliser [g, length].
 
@@ -191,6 +192,7 @@ def _attend(look, keep, multiplier, q, k, v, key_position, view):
   return (top, total, sums, kept), ()
 
 
+@jax.named_scope('chunked_attention')
 def _backward(
   look, multiplier, q, k, v, key_position, orders, out, log_norm, kept, d_out
 ):
@@ -204,28 +206,29 @@ def _backward(
     *(q, k, v, key_position, log_norm, inner, kept, d_out),
   )
   view = _view(look, q.shape[:2], orders)
-  d_queries, (d_keys, d_values) = _over_chunks(gradients, look, orders, view, q)
-  if look.shared_qk:
-    queries = view.own(view.chunks(q)).astype(jnp.float32)
-    d_queries += _normalised_bwd(queries, d_keys)
-    dk = None
-  else:
-    dk = sum(view.by_round(d_keys)).astype(k.dtype)
-  dq = sum(view.by_round(d_queries)).astype(q.dtype)
+  d_own, (d_reached, d_values) = _over_chunks(gradients, look, orders, view, q)
+  dq = sum(view.by_round(d_reached if look.shared_qk else d_own))
+  dk = None if look.shared_qk else sum(view.by_round(d_reached))
   dv = sum(view.by_round(d_values))
   if look.shared_qk:
     alone = _alone(log_norm, key_position)[..., None]
     dv += jnp.where(alone, d_out.astype(jnp.float32), 0)
-  return dq, dk, dv.astype(v.dtype)
+  dk = None if dk is None else dk.astype(k.dtype)
+  return dq.astype(q.dtype), dk, dv.astype(v.dtype)
 
 
 def _gradients(
   look, multiplier, q, k, v, key_position, log_norm, inner, kept, d_out, view
 ):
-  """Gradients (of queries, (of keys, of values)) of a view, float32 chunks."""
-  queries = view.chunks(q)
-  keys = view.look(_keys(look, view, queries, k))
-  queries = view.own(queries)
+  """Gradients of a view, float32 chunks.
+
+  Returns:
+    (of the queries, (of the keys, of the values)); with look.shared_qk ((), (of
+    the queries in both roles, of the values)).
+  """
+  near = view.chunks(q)
+  keys = view.look(_keys(look, view, near, k))
+  queries = view.own(near)
   values = view.look(view.chunks(v))
   d_outs = view.own(view.chunks(d_out))
   if kept is None:
@@ -252,7 +255,11 @@ def _gradients(
   d_values = _dot(f'{pairs},rncv->rnwv', dropped.astype(v.dtype), d_outs)
   d_keys = view.unlook(_dot(f'{pairs},rncd->rnwd', d_scores, queries))
   d_queries = _dot(f'{pairs},rnwd->rncd', d_scores, keys)
-  return d_queries, (d_keys, view.unlook(d_values))
+  d_values = view.unlook(d_values)
+  if not look.shared_qk:
+    return d_queries, (d_keys, d_values)
+  d_near = _normalised_bwd(near.astype(jnp.float32), d_keys)
+  return (), (d_near + view.disown(d_queries), d_values)
 
 
 def _view(look, shape, orders):

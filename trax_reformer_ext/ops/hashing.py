@@ -52,6 +52,7 @@ def random_rotations(rng, n_heads, d_qk, n_hashes, n_buckets):
   return jax.random.normal(rng, (n_heads, d_qk, n_hashes, size), jnp.float32)
 
 
+@jax.named_scope('hashing')
 def hash_vectors(vecs, rotations, n_buckets):
   """Hashes vectors into buckets: h(x) = argmax([xR; -xR]) (section 2).
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 
+@jax.named_scope('sorting')
 def sort_by_bucket(buckets, n_buckets):
   """Sorts positions by (bucket, position) on the last axis.
 

@@ -1,9 +1,10 @@
 """Views of sequences for attention within chunks.
 
 All have the same methods, for chunks of the shape [rings, n_chunks, chunk_len,
-...]: chunks() cuts the data, own() keeps the chunks that ask, look() puts
-beside each of those the chunks that it sees, unlook() adds such copies up
-again, counts() says which pairs the block admits.
+...]: chunks() cuts the data, own() keeps the chunks that ask, disown() puts
+zeros where the others were, look() puts beside each of those that ask the
+chunks that it sees, unlook() adds such copies up again, counts() says which
+pairs the block admits.
 """
 
 import functools
@@ -98,6 +99,8 @@ class Rounds(Chunks):
     """All chunks ask."""
     return x
 
+  disown = own
+
   def look(self, x, fill=0):
     """Puts the neighbouring chunks beside every chunk."""
     look = self._look
@@ -142,7 +145,7 @@ class Dense:
     """The one block sees itself."""
     return x
 
-  own = unlook = look
+  own = disown = unlook = look
 
   def counts(self, key_position, keys_first=False):
     """How often all rounds together admit each pair.

@@ -90,6 +90,12 @@ class Window(Chunks):
     before = self._look.n_chunks_before
     return x[:, before : before + self._n]
 
+  def disown(self, x):
+    """Puts zeros beside the chunks that ask."""
+    look = self._look
+    ends = (0, 0), (look.n_chunks_before, look.n_chunks_after)
+    return jnp.pad(x, ends + ((0, 0),) * (x.ndim - 2))
+
   def look(self, x, fill=0):
     """Puts beside every chunk that asks those that it sees."""
     del fill  # what lies outside is not in reach
