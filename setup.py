@@ -52,6 +52,12 @@ setuptools.setup(
     'tqdm>=4.70.1',
   ],
   extras_require={
+    # What benchmarks/ compare with, in an environment of its own.
+    'benchmarks': [
+      'reformer-pytorch==1.4.4',
+      'torch==2.13.0',
+      'transformers==5.23.0',
+    ],
     # To read pytorch_model.bin, and to compare with.
     'huggingface': [
       'torch>=2.13.0',

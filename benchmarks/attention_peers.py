@@ -17,7 +17,7 @@ lengths.
 torch's need an environment of their own (Python 3.11), or are left out:
 
   python3.11 -m venv ENV
-  ENV/bin/pip install torch==2.13.0 transformers==5.23.0 reformer-pytorch==1.4.4
+  ENV/bin/pip install -e '.[benchmarks]'
   python benchmarks/attention_peers.py --torch_python=ENV/bin/python
 """
 

@@ -12,7 +12,7 @@ set up, and why so, is in its file in benchmarks/peers.
 Hugging Face's needs an environment of its own (Python 3.11):
 
   python3.11 -m venv ENV
-  ENV/bin/pip install torch==2.13.0 transformers==5.23.0
+  ENV/bin/pip install -e '.[benchmarks]'
   python benchmarks/generation_peers.py --torch_python=ENV/bin/python  # 10
 """
 

@@ -12,7 +12,7 @@ Writes language_model_peers.json. Hugging Face's needs an environment of its
 own (Python 3.11), or is left out:
 
   python3.11 -m venv ENV
-  ENV/bin/pip install torch==2.13.0 transformers==5.23.0
+  ENV/bin/pip install -e '.[benchmarks]'
   python benchmarks/language_model_peers.py --torch_python=ENV/bin/python
 """
 
