@@ -27,8 +27,8 @@ from trax_reformer_ext.ops.windows import over_windows
 _EPSILON = 1e-6
 # Scores of the heads that are computed together fill about this many bytes.
 _GROUP_BYTES = 2**20
-# Where those of one head take over four times this, windows of chunks take it.
-_WINDOW_BYTES = 2**24
+# Where those of one head take more, windows of its chunks take about as many.
+_WINDOW_BYTES = 2**20
 
 
 def chunked_attention(q, k, v, key_position, orders, multiplier, *, look):
