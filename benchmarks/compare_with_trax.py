@@ -4,9 +4,9 @@ Both are compiled first and then run by turns, so that whatever else the
 machine does meets both alike; ratios are of the medians. Memory is XLA's own
 figure for the temporary buffers of the compiled program.
 
-  python benchmarks/compare_with_trax.py                  # everything, ~15 min
+  python benchmarks/compare_with_trax.py                  # ~5 minutes
   python benchmarks/compare_with_trax.py --only=small     # under a minute
-  python benchmarks/compare_with_trax.py --only=layer,lm --repeats=3
+  python benchmarks/compare_with_trax.py --only=layer --repeats=3
   python benchmarks/compare_with_trax.py --only=depth --output_dir=out
 
 depth measures memory by depth alone, and writes memory_by_depth.json in
@@ -18,12 +18,16 @@ import functools
 import json
 import pathlib
 import statistics
+import sys
 import time
 
 import jax
 import numpy as np
 
 import trax_reformer_ext as ext  # before Trax, whose import it mends
+
+sys.path.append(str(pathlib.Path(__file__).parent / 'peers'))
+import jax_language_model
 
 # isort: split
 import trax
@@ -38,16 +42,15 @@ def main():
   )
   parser.add_argument(
     '--only',
-    default='small,layer,lm',
-    help='parts to run, of small, layer, lm and depth (default: the first '
-    'three)',
+    default='small,layer',
+    help='parts to run, of small, layer and depth (default: the first two)',
   )
   parser.add_argument(
     '--repeats', type=int, default=5, help='runs of each (default: 5)'
   )
   parser.add_argument('--output_dir', default='.', help='for JSON')
   arguments = parser.parse_args()
-  parts = {'small': small, 'layer': layer, 'lm': language_model}
+  parts = {'small': small, 'layer': layer}
   print(f'trax {_version("trax")}, JAX {jax.__version__}, {jax.devices()[0]}')
   print(f'{"":44}  {"Trax":>19}  {"this package":>19}  ratio')
   for name in arguments.only.split(','):
@@ -88,8 +91,10 @@ def small(repeats):
       f'LM of 2 LSH layers, 16 x 64, {heads} heads, d_ff {d_ff}',
       *(
         _lm_gradient(
-          model(attention_type=functools.partial(lsh_type, **lsh), **shape),
-          tl.WeightedCategoryCrossEntropy(),
+          tl.Serial(
+            model(attention_type=functools.partial(lsh_type, **lsh), **shape),
+            tl.WeightedCategoryCrossEntropy(),
+          ),
           (16, 64),
         )
         for model, lsh_type in (
@@ -128,73 +133,26 @@ def layer(repeats):
       )
 
 
-def language_model(repeats):
-  """Loss and gradient of Trax's reformer_enwik8.gin shape, length 8192."""
-  for n_layers in (4, 12):
-    gradients = [make(n_layers) for make in (_lm_of_trax, _our_lm)]
-    compare(f'LM of {n_layers} layers, 8192', *gradients, repeats=repeats)
-
-
 def depth(folder):
-  """Memory of the same by depth, compiled and not run, as JSON."""
-  stored = functools.partial(_our_lm, store_activations_below=2**30)
+  """Memory of language_model_peers.py's by depth, compiled only, as JSON."""
+  stored = dict(store_activations_below=2**30)
   found = {}
-  for name, make, depths in (
-    ('this package', _our_lm, (4, 8, 12, 16, 20)),
-    ('this package, activations stored', stored, (4, 8, 12)),
-    ('Trax', _lm_of_trax, (4, 8, 12)),
+  for name, kind, options, depths in (
+    ('this package', 'ours', {}, (4, 8, 12, 16, 20)),
+    ('this package, activations stored', 'ours', stored, (4, 8, 12)),
+    ('Trax', 'trax', {}, (4, 8, 12)),
   ):
     found[name] = {}
     for n_layers in depths:
-      found[name][n_layers] = round(make(n_layers).temp_mib, 1)
+      layer = jax_language_model.make(kind, n_layers, 8192, **options)
+      program = _lm_gradient(layer, (1, 8192))
+      found[name][n_layers] = round(program.temp_mib, 1)
       print(f'{name}, {n_layers} layers: {found[name][n_layers]:.0f} MiB')
   folder = pathlib.Path(folder)
   folder.mkdir(parents=True, exist_ok=True)
   path = folder / 'memory_by_depth.json'
   path.write_text(json.dumps(found, indent=1))
   print(f'{path}: trax-reformer plot memory draws it')
-
-
-def _our_lm(n_layers, **options):
-  return _language_model(
-    ext.ReformerLM,
-    ext.SelfAttention,
-    ext.LSHSelfAttention,
-    ext.ChunkedCrossEntropyLoss(),
-    n_layers,
-    loss_chunk_size=1024,
-    **options,
-  )
-
-
-def _lm_of_trax(n_layers):
-  return _language_model(
-    trax.models.ReformerLM,
-    tl.SelfAttention,
-    tl.LSHSelfAttention,
-    tl.WeightedCategoryCrossEntropy(),
-    n_layers,
-  )
-
-
-def _language_model(model, local, lsh, loss, n_layers, **options):
-  local = functools.partial(local, chunk_len=128, n_chunks_before=1)
-  lsh = functools.partial(
-    lsh, chunk_len=256, n_hashes=2, n_buckets=64, n_chunks_before=1
-  )
-  model = model(
-    vocab_size=258,
-    d_model=768,
-    d_ff=2048,
-    n_layers=n_layers,
-    n_heads=8,
-    max_len=8192,
-    attention_type=[local, local, lsh, local],
-    ff_activation=tl.Relu,
-    ff_chunk_size=1024,
-    **options,
-  )
-  return _lm_gradient(model, loss, (1, 8192))
 
 
 def compare(name, of_trax, ours, repeats):
@@ -251,10 +209,9 @@ def _layer_gradient(layer, shape):
   return _Program(gradient, *_layer_arguments(layer, shape))
 
 
-def _lm_gradient(model, loss, shape):
+def _lm_gradient(layer, shape):
   ids = np.random.default_rng(0).integers(2, 258, shape).astype(np.int32)
   batch = ids, ids, np.ones(shape, np.float32)
-  layer = tl.Serial(model, loss)
   weights, state = layer.init(trax.shapes.signature(batch))
   gradient = jax.value_and_grad(
     lambda weights, state, rng: layer.pure_fn(batch, weights, state, rng)[0]

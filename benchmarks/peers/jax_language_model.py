@@ -53,8 +53,8 @@ def prepare(options):
   return f'JAX {jax.__version__}', measure
 
 
-def make(kind, n_layers, length):
-  """Model and loss."""
+def make(kind, n_layers, length, **options):
+  """Model and loss, in the shape of Trax's reformer_enwik8.gin."""
   model, local, lsh, loss = _KINDS[kind]
   local = functools.partial(local, chunk_len=128, n_chunks_before=1)
   lsh = functools.partial(
@@ -71,6 +71,7 @@ def make(kind, n_layers, length):
       attention_type=[local, local, lsh, local],
       ff_activation=tl.Relu,
       ff_chunk_size=1024,
+      **options,
     ),
     loss(),
   )
