@@ -21,18 +21,17 @@ SMALL = [
   '--config=trax_reformer_ext.report.n_batches = 2',
   "--config=multifactor.factors = 'constant'",
   '--config=multifactor.constant = 0.02',
-  '--config=train.eval_frequency = 20',
   '--config=train.eval_steps = 3',
-  '--config=train.steps = 20',
 ]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-  'name,at_least,options',
+  'name,steps,at_least,options',
   [
     (
       'enwik8',
+      20,
       2.0,
       [
         '--config=trax_reformer_ext.text_inputs.length = 65536',
@@ -41,18 +40,25 @@ SMALL = [
         '--config=trax_reformer_ext.ReformerLM.pos_axial_shape = (1024, 64)',
       ],
     ),
-    ('imagenet64', 0.15, []),
+    ('imagenet64', 60, 0.35, []),
   ],
 )
-def test_bits_per_dim_go_down(name, at_least, options, real, tmp_path, capsys):
+def test_bits_per_dim_go_down(
+  name, steps, at_least, options, real, tmp_path, capsys
+):
   data_dir = f'--data_dir={tmp_path / "data"}'
   assert cli.main(['prepare', name, data_dir, f'--manual_dir={real}']) == 0
   output_dir = f'--output_dir={tmp_path / "run"}'
   config = f'--config_file=reformer_{name}'
+  options = [
+    *options,
+    f'--config=train.steps = {steps}',
+    f'--config=train.eval_frequency = {steps}',
+  ]
   arguments = ['train', config, *SMALL, *options, data_dir, output_dir]
   assert cli.main(arguments) == 0
   out = capsys.readouterr().out
   found = re.findall(r'^step (\d+)  eval:.* bits_per_dim ([\d.]+)', out, re.M)
-  assert [int(step) for step, _ in found] == [1, 20]
+  assert [int(step) for step, _ in found] == [1, steps]
   first, last = (float(value) for _, value in found)
   assert last < first - at_least
