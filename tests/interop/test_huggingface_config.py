@@ -170,6 +170,7 @@ STRICT = LSH | {'strictly_causal': True}
   [
     (dict(d_attention_value=8), 'd_attention_key is 4 and d_attention_value 8'),
     (dict(ff_use_sru=1), 'ff_use_sru is 1'),
+    (dict(reversible=False), 'ReformerLM.reversible is False'),
     (dict(pos_type='sin-cos', pos_axial_shape=[]), "pos_type is 'sin-cos'"),
     (dict(ff_activation='Softplus'), 'ff_activation is Softplus'),
     (

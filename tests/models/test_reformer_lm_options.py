@@ -56,10 +56,12 @@ def tokens_with(padded_from):
 
 
 @pytest.mark.parametrize('kind', [SelfAttention, LOCAL, LSH])
-@pytest.mark.parametrize('shift_right', [True, False])
-def test_padding_is_never_attended(kind, shift_right):
+@pytest.mark.parametrize(
+  'more', [{}, dict(shift_right=False), dict(reversible=False)]
+)
+def test_padding_is_never_attended(kind, more):
   """The number of padding tokens changes nothing, without causality either."""
-  options = dict(attention_type=[kind], causal=False, shift_right=shift_right)
+  options = dict(attention_type=[kind], causal=False, **more)
   model = SMALL(padding_id=PAD, **options)
   weights = weights_of(model)
   tokens = tokens_with(8)[1:]

@@ -11,10 +11,15 @@ from trax_reformer_ext.cli.common import (
 )
 from trax_reformer_ext.errors import ReformerError
 from trax_reformer_ext.training import configs, run_dir
+from trax_reformer_ext.training.contribution import (
+  evaluate_ablated,
+  evaluate_prefixes,
+)
 from trax_reformer_ext.training.evaluate import (
   configured_inputs,
   evaluate,
 )
+from trax_reformer_ext.training.report import print_ablated
 from trax_reformer_ext.training.translation import bleu_of_run, is_translation
 
 HELP = "bits per dim and BLEU of a run's last checkpoint"
@@ -29,6 +34,7 @@ examples:
     --config='trax_reformer_ext.LSHSelfAttention.n_hashes=8' --hash_seeds=5
   trax-reformer evaluate --output_dir=runs/translation --split=test \\
     --beam_size=8
+  trax-reformer evaluate --output_dir=runs/enwik8 --ablate_lsh --prefixes=16
 """
 
 
@@ -57,6 +63,20 @@ def add_arguments(parser):
     action='store_true',
     help='token by token with caches, as generate goes; the same figure, but '
     'for LSH attention without strictly_causal or n_buckets',
+  )
+  parser.add_argument(
+    '--ablate_lsh',
+    action='store_true',
+    help='also without the work of the LSH layers: with zeros in their place, '
+    'and with random buckets',
+  )
+  parser.add_argument(
+    '--prefixes',
+    type=int,
+    metavar='N',
+    help='also N positions of each sequence given the tokens before them '
+    'alone, to see how much of the figure is owed to later ones; for language '
+    'models with a fixed LSHSelfAttention.n_buckets',
   )
   add_beam_arguments(parser)
   parser.add_argument(
@@ -89,8 +109,24 @@ def run(arguments):
       f'to {max(bits):.4f} over {len(bits)} hash seeds '
       f'(standard deviation {np.std(bits, ddof=1):.4f})'
     )
+  if arguments.ablate_lsh:
+    ablated = evaluate_ablated(folder, arguments.split)
+    print_ablated(ablated, indent=f'{arguments.split}, ')
+  if arguments.prefixes is not None:
+    _print_prefixes(folder, arguments)
   if not arguments.no_bleu and is_translation(configured_inputs()):
     _print_bleu(folder, arguments)
+
+
+def _print_prefixes(folder, arguments):
+  whole, prefix = evaluate_prefixes(folder, arguments.split, arguments.prefixes)
+  leak = prefix - whole
+  error = np.std(leak, ddof=1) / len(leak) ** 0.5 if len(leak) > 1 else np.nan
+  print(
+    f'{arguments.split}, {len(leak):,} positions: {np.mean(whole):.4f} '
+    f'bits/dim from the whole sequence, {np.mean(prefix):.4f} from the prefix '
+    f'alone, {np.mean(leak):+.4f} with a standard error of {error:.4f}'
+  )
 
 
 def _print_bleu(folder, arguments):

@@ -27,6 +27,7 @@ ATTENTION = (
 _NOT_OWN = (
   *('n_heads', 'd_qk', 'd_v', 'causal', 'masked', 'mode'),
   *('attention_dropout', 'output_dropout', 'bias', 'hash_fn'),
+  'ablation',
   *('predict_mem_len', 'predict_drop_len', 'max_length_for_buckets'),
   *('use_python_loop', 'use_reference_code'),
 )

@@ -13,6 +13,7 @@ _FIXED = {
   'loss_sparsity': (0, None),
   'loss_sparsity_prob': (None,),
   'pos_type': (None, '', 'axial'),
+  'reversible': (True,),
 }
 _FIXED_OPTIONS = {
   'attend_across_buckets': True,

@@ -16,6 +16,8 @@ from trax_reformer_ext.ops import cached_attention, hashing
 from trax_reformer_ext.ops.full_attention import full_attention
 from trax_reformer_ext.ops.lsh_attention import lsh_attention
 
+ABLATIONS = ('zeroed', 'random_buckets')
+
 
 class Hashed(NamedTuple):
   """What LSH attention makes of its input before it attends.
@@ -82,6 +84,7 @@ class LSHSelfAttention(Attention):
     exact_attention_below=0,
     hash_seed=0,
     hash_fn=None,
+    ablation=None,
   ):
     """Creates the layer.
 
@@ -127,6 +130,9 @@ class LSHSelfAttention(Attention):
       hash_fn: None, or a function of the queries [batch, n_heads, length,
         d_qk] that returns buckets [batch, n_heads, n_hashes, length] in place
         of the random rotations.
+      ablation: what the layer's work is worth, measured by its lack: 'zeroed'
+        gives zeros, 'random_buckets' puts every position into buckets that
+        are drawn in place of the rotations. None for neither.
 
     Raises:
       ReformerError: an argument that the layer can't do, by name.
@@ -149,7 +155,17 @@ class LSHSelfAttention(Attention):
       f'{kind}.n_chunks_before is 0 with strictly_causal=True, which would see '
       'nothing: set n_chunks_before to at least 1',
     )
+    check(
+      ablation in ABLATIONS + (None,),
+      f'{kind}.ablation is {ablation!r}: give one of {ABLATIONS}, or None',
+    )
+    check(
+      ablation is None or mode != 'predict',
+      f"{kind}.ablation is {ablation!r} with mode='predict', which has no "
+      'ablations: leave it None',
+    )
     check_predict(kind, mode, causal, masked, predict_mem_len)
+    self._ablation = ablation
     self._predict_mem_len = predict_mem_len
     self._max_length_for_buckets = max_length_for_buckets or predict_mem_len
     self._n_hashes, self._n_buckets = n_hashes, n_buckets
@@ -180,6 +196,7 @@ class LSHSelfAttention(Attention):
         exact_attention_below=exact_attention_below,
         hash_seed=hash_seed,
         hash_fn=hash_fn,
+        ablation=ablation,
         **self._rounds,
       ),
       n_parallel_heads=n_parallel_heads,
@@ -189,6 +206,11 @@ class LSHSelfAttention(Attention):
   def is_strictly_causal(self):
     """Whether no output depends on a later token in any way."""
     return self._rounds['strictly_causal']
+
+  @property
+  def has_fixed_buckets(self):
+    """Whether the number of buckets is the same at any length."""
+    return self._n_buckets is not None
 
   def hashed(self, inputs, rng=None):
     """What the layer makes of its inputs before it attends: Hashed.
@@ -207,7 +229,7 @@ class LSHSelfAttention(Attention):
     return Hashed(
       q,
       v,
-      self._hash(q, n_buckets, self._rotations(length, rng)),
+      self._hash(q, n_buckets, self._drawn(length, rng)),
       self._mask(inputs),
       hashing.total_buckets(n_buckets),
       dict(self._rounds, causal=self._causal),
@@ -216,8 +238,10 @@ class LSHSelfAttention(Attention):
   def _depths(self):
     return [self._d_qk, self._d_v]
 
-  def _attend(self, heads, mask, attend_rng, rotations, saved):
+  def _attend(self, heads, mask, attend_rng, drawn, saved):
     q, v = heads
+    if self._ablation == 'zeroed':
+      return jnp.zeros_like(v), ()
     dropout = dict(dropout=self._attention_dropout, dropout_rng=attend_rng)
     if self._is_exact(q.shape[2]):
       out = full_attention(q, None, v, mask, causal=self._causal, **dropout)
@@ -229,7 +253,7 @@ class LSHSelfAttention(Attention):
       'ReversibleSerial.reverse_and_grad has no hash buckets of the forward '
       'pass: differentiate with jax.grad',
     )
-    buckets = self._hash(q, n_buckets, rotations) if saved is None else saved
+    buckets = self._hash(q, n_buckets, drawn) if saved is None else saved
     out = lsh_attention(
       q,
       v,
@@ -257,8 +281,8 @@ class LSHSelfAttention(Attention):
     q, v = heads
     if self._is_exact(1):
       return cached_attention.step_full(q, None, v, cache)
-    rotations = self._constants(1, None)
-    buckets = self._hash(q, self._n_buckets_for(1), rotations)
+    drawn = self._constants(1, None)
+    buckets = self._hash(q, self._n_buckets_for(1), drawn)
     return cached_attention.step_lsh(q, v, buckets, cache)
 
   @property
@@ -266,23 +290,30 @@ class LSHSelfAttention(Attention):
     return self._hash_fn is None  # which hashes all heads at once
 
   def _constants(self, length, rng):
-    """The rotations of each head, where they are needed."""
+    """What hashing draws for each head, where it is needed."""
     if self._hash_fn is not None or self._is_exact(length):
       return ()
-    return self._rotations(length, rng)
+    return self._drawn(length, rng)
 
-  def _rotations(self, length, rng):
+  def _drawn(self, length, rng):
+    """The rotations, or the buckets themselves [heads, n_hashes, length]."""
     if not self._train:
       rng = jax.random.PRNGKey(self._hash_seed)
     n_buckets = self._n_buckets_for(length)
+    if self._ablation == 'random_buckets':
+      shape = (self._n_heads, self._n_hashes, length)
+      total = hashing.total_buckets(n_buckets)
+      return jax.random.randint(rng, shape, 0, total, jnp.int32)
     return hashing.random_rotations(
       rng, self._n_heads, self._d_qk, self._n_hashes, n_buckets
     )
 
-  def _hash(self, q, n_buckets, rotations):
+  def _hash(self, q, n_buckets, drawn):
     if self._hash_fn is not None:
       return self._hash_fn(q)
-    return hashing.hash_vectors(q, rotations, n_buckets)
+    if self._ablation == 'random_buckets':
+      return jnp.broadcast_to(drawn, q.shape[:1] + drawn.shape)
+    return hashing.hash_vectors(q, drawn, n_buckets)
 
   def _deciding(self, length):
     """The length that decides: in 'predict' the same for every step."""

@@ -105,6 +105,20 @@ class ReversibleHalfResidual(tl.ReversibleHalfResidual):
     accumulator -= residual.astype(accumulator.dtype)
     return (accumulator, *context), (d_accumulator, *d_context), d_weights
 
+  def ordinary(self):
+    """Returns a layer with the same sublayers that adds to its own input.
+
+    It maps [x, *context] to [x + f(x, *context), *context], differentiated
+    plainly.
+    """
+    layers = [self._compute_residual]
+    if self._attention_layer is not None:
+      layers.append(self._attention_layer)
+    residual = tl.Serial(layers)
+    kept = list(range(1, residual.n_in))
+    copy = tl.Select([0, *kept, *kept], n_in=residual.n_in) if kept else []
+    return tl.Serial(copy, tl.Residual(residual))
+
   def attended(self, xs, rng):
     """The attention layer and its inputs, for inputs of this layer.
 

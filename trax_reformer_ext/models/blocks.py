@@ -146,7 +146,15 @@ def encoder_decoder_block(attention_type, block):
   ]
 
 
-def stack(make_block, types, n_layers, *, store_activations_below, mode):
+def stack(
+  make_block,
+  types,
+  n_layers,
+  *,
+  store_activations_below,
+  mode,
+  reversible=True,
+):
   """Returns a reversible stack of blocks, whose attention types take turns.
 
   Args:
@@ -155,10 +163,22 @@ def stack(make_block, types, n_layers, *, store_activations_below, mode):
     n_layers: int, number of blocks.
     store_activations_below: int, as of ReversibleSerial.
     mode: 'train', 'eval' or 'predict'.
+    reversible: bool; False for ordinary residual layers of the same weights,
+      whose two parts are one.
   """
   n_repeats = n_layers // len(types)
+  blocks = [make_block(t) for _ in range(n_repeats) for t in types]
+  if not reversible:
+    one_part, two_parts = tl.Select([0], n_in=2), tl.Dup()
+    halves = [
+      layer.ordinary()
+      for block in blocks
+      for layer in block
+      if isinstance(layer, ReversibleHalfResidual)
+    ]
+    return tl.Serial(one_part, halves, two_parts)
   return ReversibleSerial(
-    [make_block(t) for _ in range(n_repeats) for t in types],
+    blocks,
     n_repeats=n_repeats,
     store_activations_below=store_activations_below,
     mode=mode,

@@ -68,6 +68,7 @@ def ReformerLM(
   padding_id=None,
   n_micro_batches=1,
   predict_mem_len=None,
+  reversible=True,
   mode='train',
 ):
   """Returns a reversible language model (Kitaev et al. 2020).
@@ -134,6 +135,9 @@ def ReformerLM(
       price of one more forward pass.
     predict_mem_len: int, the longest sequence in mode 'predict'; None for the
       longest that the positional encoding takes.
+    reversible: bool; False for the ordinary residual layers that the paper
+      compares with (figure 3): x + f(x) on one part of d_model features, which
+      stands for both parts above the stack. The weights are the same.
     mode: 'train', 'eval' or 'predict'. In 'predict' the inputs are not
       shifted: the first call takes the start (id 0) and a prompt, later ones
       go on from there, by caches in the state.
@@ -233,6 +237,7 @@ def ReformerLM(
       n_layers,
       store_activations_below=store_activations_below,
       mode=mode,
+      reversible=reversible,
     ),
     Chunked(
       tl.Serial(tl.Concatenate(), tl.LayerNorm(epsilon=layer_norm_epsilon)),

@@ -58,7 +58,7 @@ def evaluate(folder, split='validation', hash_seeds=1, cached=False):
   inputs = configured_inputs()
   results = []
   for seed in range(hash_seeds):
-    with _hash_seed(seed if hash_seeds > 1 else None):
+    with lsh_bound(**({'hash_seed': seed} if hash_seeds > 1 else {})):
       batches = split_batches(inputs, split)
       first = next(batches)
       if cached:
@@ -72,19 +72,20 @@ def evaluate(folder, split='validation', hash_seeds=1, cached=False):
 
 
 @contextlib.contextmanager
-def _hash_seed(seed):
-  """Sets the seed of the hash rotations; None leaves it as it is."""
+def lsh_bound(**values):
+  """Binds parameters of LSHSelfAttention by gin for a while."""
   layer = 'trax_reformer_ext.LSHSelfAttention'
   parameters = inspect.signature(LSHSelfAttention).parameters
-  before = gin.get_bindings(layer).get(
-    'hash_seed', parameters['hash_seed'].default
-  )
+  bound = gin.get_bindings(layer)
+  before = {k: bound.get(k, parameters[k].default) for k in values}
   with gin.unlock_config():
-    gin.bind_parameter(f'{layer}.hash_seed', before if seed is None else seed)
+    for name, value in values.items():
+      gin.bind_parameter(f'{layer}.{name}', value)
     try:
       yield
     finally:
-      gin.bind_parameter(f'{layer}.hash_seed', before)
+      for name, value in before.items():
+        gin.bind_parameter(f'{layer}.{name}', value)
 
 
 def configured_inputs():

@@ -12,6 +12,7 @@ from trax_reformer_ext.data.text import TextInputs
 from trax_reformer_ext.data.vocabulary import UNKNOWN
 from trax_reformer_ext.training import translation
 from trax_reformer_ext.training.continuation import continue_text
+from trax_reformer_ext.training.contribution import measure_ablated
 from trax_reformer_ext.training.curves import curves_of
 from trax_reformer_ext.training.evaluate import eval_model, measure
 from trax_reformer_ext.training.predict import can_predict
@@ -28,6 +29,7 @@ def report(
   sample_seed=0,
   n_batches=None,
   n_translations=4,
+  ablate_lsh=False,
 ):
   """Prints a run's held-out figure and draws its learning curve.
 
@@ -44,6 +46,8 @@ def report(
     n_batches: int, evaluation batches of the split validation to measure;
       None for all.
     n_translations: int, held-out sentences to translate.
+    ablate_lsh: bool, print also what the model comes to without the work of
+      its LSH layers (LSHSelfAttention.ablation).
   """
   text = inputs.text('validation') if isinstance(inputs, TextInputs) else None
   subwords = text is not None and inputs.vocabulary is not None
@@ -72,6 +76,14 @@ def report(
   )
   if subwords:
     _print_bits_per_byte(figures.bits_per_dim, inputs, n_batches)
+  if ablate_lsh:
+    print_ablated(
+      measure_ablated(
+        lambda model: setattr(model, 'weights', loop.model.weights),
+        lambda: itertools.islice(inputs.split_batches('validation'), n_batches),
+      ),
+      unit,
+    )
   levels = {}
   if text is not None:
     order_0, order_1 = entropies(text)
@@ -104,6 +116,15 @@ def report(
     curves = curves_of(loop.history)
     draw_learning_curve(path, curves, levels, unit.replace('/', ' per '))
     print(f'\nLearning curve: {path}')
+
+
+def print_ablated(results, unit='bits/dim', indent='  '):
+  """Prints the figures of measure_ablated."""
+  for name, figures in results.items():
+    print(
+      f'{indent}LSH {name.replace("_", " ")}: {figures.bits_per_dim:.4f} '
+      f'{unit}, accuracy {figures.accuracy:.4f}'
+    )
 
 
 def _print_bits_per_byte(bits_per_token, inputs, n_batches):
