@@ -97,6 +97,25 @@ def test_pixels_come_back_in_order_and_only_padding_has_no_weight(
   np.testing.assert_array_equal(np.concatenate(found), images)
 
 
+def test_images_are_cut_to_their_upper_rows(images, data_dir):
+  options = dict(data_dir=str(data_dir), n_rows=5, batch_size=1)
+  inputs = image_inputs(**options, eval_batch_size=2)
+  ids, *_ = next(inputs.train_stream(1))
+  tops = images[:, :5]
+  assert any(np.array_equal(ids.reshape(5, 64, 3), top) for top in tops)
+  found = []
+  for split in ('train', 'validation', 'test'):
+    for ids, _, weights in inputs.split_batches(split):
+      found.append(ids[weights.all(axis=1)].reshape(-1, 5, 64, 3))
+  np.testing.assert_array_equal(np.concatenate(found), tops)
+
+
+@pytest.mark.parametrize('n_rows', [0, 65])
+def test_rows_that_an_image_does_not_have(n_rows, data_dir):
+  with pytest.raises(ReformerError, match=f'image_inputs.n_rows is {n_rows}'):
+    image_inputs(data_dir=str(data_dir), n_rows=n_rows)
+
+
 def test_a_run_goes_on_at_any_batch_and_hosts_share_batches(data_dir):
   make = lambda **k: image_inputs(data_dir=str(data_dir), batch_size=4, **k)
   batches = take(9, make(prefetch=0).train_stream(1))

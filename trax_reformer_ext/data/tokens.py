@@ -54,3 +54,30 @@ class ByteTokens:
   def read(self, start, n):
     """Ids int32 [n] of the bytes from start on."""
     return encode(self._data[start : start + n])
+
+
+class Tops:
+  """The first tokens of every record of others, as tokens."""
+
+  def __init__(self, tokens, whole, kept):
+    """Cuts every record.
+
+    Args:
+      tokens: records of whole tokens each, one after another.
+      whole: int.
+      kept: int, tokens to keep of each, at most whole.
+    """
+    self._tokens, self._whole, self._kept = tokens, whole, kept
+
+  def __len__(self):
+    return len(self._tokens) // self._whole * self._kept
+
+  def read(self, start, n):
+    """Ids int32 [n] from start on."""
+    pieces, end = [], min(start + n, len(self))
+    while start < end:
+      record, place = divmod(start, self._kept)
+      some = min(end - start, self._kept - place)
+      pieces.append(self._tokens.read(record * self._whole + place, some))
+      start += some
+    return np.concatenate(pieces or [np.zeros(0, np.int32)])
