@@ -141,13 +141,35 @@ def _in_slices_bwd(layer, inputs, d_y):
 _in_slices.defvjp(_in_slices_fwd, _in_slices_bwd)
 
 
+def cast_to(owner, dtype):
+  """A layer that casts activations, which are float32 before.
+
+  Args:
+    owner: str, whose parameter activation_dtype is.
+    dtype: str, 'float32' or 'bfloat16'.
+
+  Returns:
+    A list of layers, empty for 'float32'.
+
+  Raises:
+    ReformerError: another dtype.
+  """
+  check(
+    dtype in ('float32', 'bfloat16'),
+    f"{owner}.activation_dtype is {dtype!r}: give 'float32' or 'bfloat16'",
+  )
+  if dtype == 'float32':
+    return []
+  return [base.Fn(f'To_{dtype}', lambda x: x.astype(dtype))]
+
+
 class _Dense(tl.Dense):
-  """trax.layers.Dense with gradients by ops.linear."""
+  """trax.layers.Dense in its input's dtype, with gradients by ops.linear."""
 
   def forward(self, x):
     if not self._use_bias:
-      return linear(x, self.weights)
-    kernel, bias = self.weights
+      return linear(x, self.weights.astype(x.dtype))
+    kernel, bias = (w.astype(x.dtype) for w in self.weights)
     return linear(x, kernel) + bias
 
 
@@ -178,6 +200,7 @@ def ChunkedFeedForward(
   ff_dropout=None,
   center_layernorm=True,
   layer_norm_epsilon=1e-6,
+  activation_dtype='float32',
   mode='train',
 ):
   """Returns the Reformer's feed-forward block on slices of the length.
@@ -195,14 +218,19 @@ def ChunkedFeedForward(
     ff_dropout: float, rate after the first Dense; None for the same.
     center_layernorm: bool, False for RMS normalisation.
     layer_norm_epsilon: float, added to the variance.
+    activation_dtype: str, of all that comes after the normalisation.
     mode: 'train' or 'eval'; dropout is active in 'train'.
 
   Returns:
     A layer that maps [batch, length, d_model] to [batch, length, d_model].
+
+  Raises:
+    ReformerError: another dtype than 'float32' and 'bfloat16'.
   """
   drop = lambda rate: tl.Dropout(rate=rate, shared_axes=[-2], mode=mode)
   block = tl.Serial(
     tl.LayerNorm(center=center_layernorm, epsilon=layer_norm_epsilon),
+    cast_to('ChunkedFeedForward', activation_dtype),
     _Dense(d_ff),
     drop(dropout if ff_dropout is None else ff_dropout),
     activation(),

@@ -82,6 +82,10 @@ class EncDecAttention(Attention):
     x, source = inputs[:2]
     return [x, source, source]
 
+  def _heads(self, inputs, weights):
+    x, source, *mask = inputs
+    return super()._heads((x, source.astype(x.dtype), *mask), weights)
+
   def _attend(self, heads, mask, attend_rng, constants, saved):
     del constants, saved
     dropout = dict(dropout=self._attention_dropout, dropout_rng=attend_rng)

@@ -157,8 +157,9 @@ class ReversibleHalfResidual(tl.ReversibleHalfResidual):
 
       inputs, vjp = jax.vjp(before, context, weights)
       rngs = cb._split_rngs(rng, len(self.sublayers))
+      d_out = d_residual.astype(inputs[0].dtype)
       residual, d_attended, d_attention = attention.forward_and_backward(
-        inputs, d_residual, weights[1], rngs[1], saved
+        inputs, d_out, weights[1], rngs[1], saved
       )
       d_inputs, d_weights = vjp(d_attended)
       d_weights = (d_weights[0], d_attention)

@@ -15,6 +15,7 @@ from trax_reformer_ext.layers import (
   ReversibleSerial,
   ReversibleSwap,
 )
+from trax_reformer_ext.layers.chunked import cast_to
 
 _STATEFUL_TRAX_ATTENTION = (
   'LSHSelfAttention',
@@ -48,6 +49,7 @@ class Block(NamedTuple):
     options: dict, further arguments for attention types that take them.
     attention_dropout: float, rate for attention weights; None for dropout.
     layer_norm_epsilon: float, added to variances.
+    activation_dtype: str, of attention and feed-forward.
   """
 
   model: str
@@ -67,6 +69,7 @@ class Block(NamedTuple):
   options: dict
   attention_dropout: float | None = None
   layer_norm_epsilon: float = 1e-6
+  activation_dtype: str = 'float32'
 
 
 def decoder_block(attention_type, block, causal, masked=False):
@@ -261,10 +264,12 @@ def check_dense(model, ff_sparsity):
 
 def _attention_half(layer, name, block, *before):
   """Attention to normalised features as a half-residual, and a swap."""
+  cast = cast_to(block.model, block.activation_dtype)
+  normalised = tl.LayerNorm(epsilon=block.layer_norm_epsilon)
+  if cast:
+    normalised = tl.Serial(normalised, cast)
   half = ReversibleHalfResidual(
-    Chunked(
-      tl.LayerNorm(epsilon=block.layer_norm_epsilon), block.ff_chunk_size
-    ),
+    Chunked(normalised, block.ff_chunk_size),
     *before,
     attention_layer=layer,
     name=f'ReversibleHalfResidual{name}Attn',
@@ -323,6 +328,11 @@ def _self_attention(attention_type, block, causal, masked):
 
 def _feed_forward(block):
   if block.ff_use_sru:
+    if block.activation_dtype != 'float32':
+      raise ReformerError(
+        f'{block.model}.activation_dtype is {block.activation_dtype!r} with '
+        f"ff_use_sru {block.ff_use_sru}: SRU layers have 'float32'"
+      )
     return ct.FeedForwardWithOptions(
       block.d_model,
       block.d_ff,
@@ -344,6 +354,7 @@ def _feed_forward(block):
     dropout=block.dropout,
     ff_dropout=block.ff_dropout,
     layer_norm_epsilon=block.layer_norm_epsilon,
+    activation_dtype=block.activation_dtype,
     mode=block.mode,
   )
 

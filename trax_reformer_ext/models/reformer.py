@@ -60,6 +60,7 @@ def Reformer(
   store_activations_below=0,
   n_micro_batches=1,
   predict_mem_len=None,
+  activation_dtype='float32',
 ):
   """Returns a reversible encoder-decoder (Kitaev et al. 2020).
 
@@ -111,6 +112,7 @@ def Reformer(
     n_micro_batches: int, as of ReformerLM.
     predict_mem_len: int, the longest target in mode 'predict'; None for the
       longest that the positional encoding takes.
+    activation_dtype: str, as of ReformerLM.
 
   Returns:
     A Trax layer.
@@ -199,6 +201,7 @@ def Reformer(
     longest=longest_input(max_len, pos_type, pos_axial_shape),
     predict_mem_len=predict_mem_len,
     options=options,
+    activation_dtype=activation_dtype,
   )
 
   encoder = tl.Serial(

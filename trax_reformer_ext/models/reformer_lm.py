@@ -69,6 +69,7 @@ def ReformerLM(
   n_micro_batches=1,
   predict_mem_len=None,
   reversible=True,
+  activation_dtype='float32',
   mode='train',
 ):
   """Returns a reversible language model (Kitaev et al. 2020).
@@ -138,6 +139,9 @@ def ReformerLM(
     reversible: bool; False for the ordinary residual layers that the paper
       compares with (figure 3): x + f(x) on one part of d_model features, which
       stands for both parts above the stack. The weights are the same.
+    activation_dtype: 'float32', or 'bfloat16' for what attention and
+      feed-forward layers compute with. Weights, the residual streams that are
+      reconstructed, normalisation, softmax and loss are float32.
     mode: 'train', 'eval' or 'predict'. In 'predict' the inputs are not
       shifted: the first call takes the start (id 0) and a prompt, later ones
       go on from there, by caches in the state.
@@ -196,6 +200,7 @@ def ReformerLM(
     predict_mem_len=predict_mem_len,
     options=options,
     layer_norm_epsilon=layer_norm_epsilon,
+    activation_dtype=activation_dtype,
   )
   projection = _projection(
     vocab_size,
