@@ -29,6 +29,7 @@ EXPERIMENTS = (
   'modes',
   'rounds',
   'depth',
+  'bfloat16',
 )
 # A few steps, to see that all commands work.
 _QUICK = ('train.steps = 4', 'train.eval_frequency = 2', 'train.eval_steps = 1')

@@ -106,6 +106,7 @@ def write_results(experiment, folder):
     ('contribution', '| trained with zeros in its place | 2.040', 0),
     ('modes', '| +0.0000 ± 0.0000, +0.0010 ± 0.0010, +0.0020', 0),
     ('rounds', '| LSH-8 | 2.040 (2.030 to 2.050) | 5.0 min |', 2),
+    ('bfloat16', '| bfloat16 | 2.040 (2.030 to 2.050) | 5.0 min |', 1),
     ('depth', '| 20 | 14.0 MiB | 2.040 | 5.0 min |', 1),
   ],
 )
