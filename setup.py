@@ -6,6 +6,10 @@ import re
 import setuptools
 
 _ROOT = pathlib.Path(__file__).parent
+# Where the project is published. The notebooks in colab/ hold it too, as on Colab
+# they have nothing else (tests/colab says where); until it is known, they
+# install from the checkout.
+_URL = ''
 _INIT = (_ROOT / 'trax_reformer_ext' / '__init__.py').read_text()
 
 setuptools.setup(
@@ -14,6 +18,7 @@ setuptools.setup(
   description='The Reformer for Trax, on current JAX',
   long_description=(_ROOT / 'README.md').read_text(encoding='utf-8'),
   long_description_content_type='text/markdown',
+  url=_URL,
   license='Apache-2.0',
   python_requires='>=3.11,<3.13',
   packages=setuptools.find_packages(include=['trax_reformer_ext*'])
@@ -67,6 +72,9 @@ setuptools.setup(
       # Needed by tfds.testing, which does not say so.
       'dill>=0.4.1',
       'hypothesis>=6.170.15',
+      'ipykernel>=7.4.0',
+      'nbclient>=0.11.0',
+      'nbformat>=5.11.1',
       'pytest>=9.2.0',
       'pytest-xdist>=3.8.0',
     ],
