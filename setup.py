@@ -6,8 +6,8 @@ import re
 import setuptools
 
 _ROOT = pathlib.Path(__file__).parent
-# Where the project is published. The notebooks in colab/ hold it too, as on Colab
-# they have nothing else (tests/colab says where); until it is known, they
+# Where the project is published. The notebooks in colab/ hold it too, as on
+# Colab they have nothing else (tests/colab says where); until it is known, they
 # install from the checkout.
 _URL = ''
 _INIT = (_ROOT / 'trax_reformer_ext' / '__init__.py').read_text()

@@ -15,9 +15,7 @@ RUNS = {
     3,
   ),
   'image_generation': (
-    dict(
-      N_STEPS=2, N_EVALUATIONS=2, KEEP_ROWS=63, N_COMPLETED=1, N_SAMPLES=1
-    ),
+    dict(N_STEPS=2, N_EVALUATIONS=2, KEEP_ROWS=63, N_COMPLETED=1, N_SAMPLES=1),
     3,
   ),
   'machine_translation': (
