@@ -81,3 +81,13 @@ def pictures(notebook):
     for kind in output.get('data', {})
     if kind.startswith('image/')
   ]
+
+
+def printed(notebook):
+  """All that a notebook prints."""
+  return ''.join(
+    output.text
+    for cell in code_cells(notebook)
+    for output in cell.outputs
+    if output.output_type == 'stream'
+  )

@@ -41,3 +41,21 @@ def test_it_runs(name, tmp_path, monkeypatch):
   parameters, n_pictures = RUNS[name]
   executed = notebooks.execute(name, tmp_path, parameters)
   assert len(notebooks.pictures(executed)) == n_pictures
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  'name, more, said',
+  [
+    ('text_generation', {}, 'Crime and Punishment: 1,'),
+    ('image_generation', {'IMAGES': 'imagenet64_sample_900.npz'}, ''),
+    ('machine_translation', {'VOCAB_SIZE': 300}, 'Multi30k: 29,000 1,014'),
+  ],
+)
+def test_it_runs_on_real_data(name, more, said, real, tmp_path):
+  parameters, n_pictures = RUNS[name]
+  if 'IMAGES' in more:
+    more = {'IMAGES': str(real / more['IMAGES'])}
+  executed = notebooks.execute(name, tmp_path, parameters | more)
+  assert len(notebooks.pictures(executed)) == n_pictures
+  assert said in notebooks.printed(executed)
