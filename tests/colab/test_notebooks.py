@@ -44,6 +44,20 @@ def test_it_runs(name, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_images_are_completed_by_a_checkpoint(tmp_path):
+  parameters, n_pictures = RUNS['image_generation']
+  notebooks.execute('image_generation', tmp_path, parameters)
+  (trained,) = tmp_path.glob('completed.png')
+  pixels = trained.read_bytes()
+  trained.unlink()
+  loaded = parameters | {'CHECKPOINT': 'image_run/model.pkl.gz'}
+  executed = notebooks.execute('image_generation', tmp_path, loaded)
+  # All but the learning curve, and the same completions.
+  assert len(notebooks.pictures(executed)) == n_pictures - 1
+  assert trained.read_bytes() == pixels
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'name, more, said',
   [
