@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import textwrap
 
 import trax
 from trax import fastmath
@@ -68,3 +69,20 @@ def test_with_several_devices_traxs_trainer_uses_one_and_says_so():
 def test_a_layer_of_trax_is_not_replaced():
   assert trax.layers.LSHSelfAttention is not trax_reformer_ext.LSHSelfAttention
   assert trax.models.ReformerLM is not trax_reformer_ext.ReformerLM
+
+
+def test_a_process_ends_with_a_trainer_that_is_open(tmp_path):
+  """Its writers of summaries wait for threads, which end before they do."""
+  program = f"""
+    import trax_reformer_ext
+    from trax import jaxboard
+    writer = jaxboard.SummaryWriter({str(tmp_path)!r})
+    writer.scalar('loss', 1.0, step=1)
+    keep = [writer]
+    keep.append(keep)
+  """
+  subprocess.run(
+    [sys.executable, '-c', textwrap.dedent(program)], check=True, timeout=60
+  )
+  (events,) = tmp_path.iterdir()
+  assert b'loss' in events.read_bytes()

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trax.shapes import ShapeDtype
 from trax.supervised import training
+from trax.supervised.history import History
 
 from trax_reformer_ext import unpickling
 from trax_reformer_ext.errors import ReformerError
@@ -50,7 +51,9 @@ def test_what_traxs_checkpoints_hold(protocol):
     'jax': jnp.arange(4),
     'shape': ShapeDtype((2, 3), np.int32),
     'ordered': collections.OrderedDict(a={1, 2}),
+    'history': History(),
   }
+  stored['history'].append('train', 'loss', 3, 4.5)
   found = load(pickle.dumps(stored, protocol))
   assert found.keys() == stored.keys() and found['step'] == 7
   for a, b in zip(found['arrays'], stored['arrays'], strict=True):
@@ -61,6 +64,7 @@ def test_what_traxs_checkpoints_hold(protocol):
   np.testing.assert_array_equal(found['jax'], np.arange(4))
   assert found['shape'].shape == (2, 3)
   assert found['ordered'] == stored['ordered']
+  assert found['history'].get('train', 'loss') == [(3, 4.5)]
 
 
 @pytest.mark.parametrize('protocol', range(6))

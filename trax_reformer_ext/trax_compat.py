@@ -5,6 +5,7 @@ it did: no function is replaced that has not been broken by the versions of JAX
 and Python that the package supports.
 """
 
+import atexit
 import contextlib
 import functools
 import importlib.abc
@@ -18,6 +19,7 @@ import re
 import sys
 import tempfile
 import types
+import weakref
 
 _NOTICE = re.compile(
   rb'WARNING: All log messages before absl::InitializeLog'
@@ -43,6 +45,7 @@ def apply():
 
   _read_pickles_without_running_them()
   _compare_containers_alone()
+  _close_summaries_before_threads_end()
   if sys.version_info >= (3, 12):
     _skip_whole_examples()
   if not hasattr(jax, 'device_put_replicated'):
@@ -149,6 +152,28 @@ def _compare_containers_alone():
 
   module.tree_unflatten = unflatten
   fastmath.tree_unflatten = unflatten
+
+
+def _close_summaries_before_threads_end():
+  """Lets a process end whose trax.supervised.Trainer was not closed.
+
+  The writer of its summaries is closed when it is deleted, and then waits for
+  ever for a thread that Python has ended.
+  """
+  from trax import jaxboard
+
+  init, writers = jaxboard.SummaryWriter.__init__, weakref.WeakSet()
+
+  def init_and_remember(self, *args, **kwargs):
+    init(self, *args, **kwargs)
+    writers.add(self)
+
+  def close_all():
+    for writer in list(writers):
+      writer.close()
+
+  jaxboard.SummaryWriter.__init__ = init_and_remember
+  atexit.register(close_all)
 
 
 def _skip_whole_examples():

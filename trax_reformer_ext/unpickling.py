@@ -6,6 +6,7 @@ Trax's checkpoints can be named and nothing else.
 """
 
 import collections
+import importlib
 import pickle
 
 import numpy as np
@@ -49,10 +50,8 @@ class _Unpickler(pickle.Unpickler):
   def find_class(self, module, name):
     if (module, name) in _ALLOWED:
       return _ALLOWED[module, name]
-    if (module, name) == ('trax.shapes', 'ShapeDtype'):
-      from trax import shapes
-
-      return shapes.ShapeDtype
+    if (module, name) in _OF_TRAX:
+      return getattr(importlib.import_module(module), name)
     if module == 'numpy' and name in _SCALARS:
       return getattr(np, name)
     if module == 'numpy.dtypes' and name.endswith('DType'):
@@ -98,6 +97,11 @@ def _float8_and_bfloat16():
   return {('ml_dtypes', name): getattr(ml_dtypes, name) for name in names}
 
 
+# Classes of values alone.
+_OF_TRAX = (
+  ('trax.shapes', 'ShapeDtype'),
+  ('trax.supervised.history', 'History'),
+)
 _SCALARS = {kind.__name__ for kind in np.sctypeDict.values()}
 _BUILTINS = (
   bool,

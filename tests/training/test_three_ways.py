@@ -69,7 +69,7 @@ def assert_learned(losses):
 
 def test_trainer_with_train_epoch(kind, tmp_path):
   model, loss, metrics = kind
-  trainer = trainer_lib.Trainer(
+  make = lambda: trainer_lib.Trainer(
     model,
     loss(),
     optimizers.Adam,
@@ -79,12 +79,18 @@ def test_trainer_with_train_epoch(kind, tmp_path):
     random_seed=0,
     metrics=metrics(),
   )
+  trainer = make()
   losses = []
   for _ in range(3):
     trainer.train_epoch(n_steps=10, n_eval_steps=1)
     losses.append(trainer._history.get('eval', 'metrics/loss')[-1][1])
   trainer.save_computation_graphs()
   trainer.close()
+  again = make()
+  assert again.step == 30
+  assert again._history.get('eval', 'metrics/loss')[-1][1] == losses[-1]
+  again.train_epoch(n_steps=1, n_eval_steps=1)
+  again.close()
   assert losses[-1] < losses[0] - 0.3 and losses[-1] < 4
   assert 'HloModule' in (tmp_path / 'forward.txt').read_text()
 

@@ -33,6 +33,21 @@ class ReversibleHalfResidual(tl.ReversibleHalfResidual):
   in the new state; no forward pass reads them.
   """
 
+  def __init__(self, *residual_layers, attention_layer=None, name=None):
+    """Creates the layer.
+
+    Args:
+      *residual_layers: layers in series.
+      attention_layer: layer that comes after them, or None.
+      name: str, name of this layer.
+    """
+    super().__init__(
+      *residual_layers, attention_layer=attention_layer, name=name
+    )
+    # As of Trax's combinators: without them, the shapes of a model that is not
+    # initialised can't be asked for, as its trainer does to go on.
+    self._weights = self._state = (None,) * len(self.sublayers)
+
   def forward(self, xs):
     xs, state, saved = self.forward_and_save(
       tuple(xs), self.weights, self.state, self.rng
