@@ -78,8 +78,6 @@ def test_a_process_ends_with_a_trainer_that_is_open(tmp_path):
     from trax import jaxboard
     writer = jaxboard.SummaryWriter({str(tmp_path)!r})
     writer.scalar('loss', 1.0, step=1)
-    keep = [writer]
-    keep.append(keep)
   """
   subprocess.run(
     [sys.executable, '-c', textwrap.dedent(program)], check=True, timeout=60
