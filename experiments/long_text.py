@@ -10,6 +10,7 @@ _SELF = 'trax_reformer_ext.SelfAttention'
 FULL = (
   f'{_LM}.attention_type = [@{_SELF}, @full/{_SELF}]',
   f'full/{_SELF}.chunk_len = None',
+  f'full/{_SELF}.n_chunks_before = 0',
   f'full/{_SELF}.share_qk = True',
 )
 TRAX_MODE = (f'{_LSH}.strictly_causal = False',)

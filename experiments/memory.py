@@ -7,7 +7,6 @@ import sys
 
 import jax
 import numpy as np
-from trax import layers as tl
 
 import trax_reformer_ext as ext
 
@@ -18,6 +17,8 @@ from trax_reformer_ext.training.evaluate import configured_inputs
 
 
 def main():
+  from trax import layers as tl  # after this package, which mends it
+
   (folder,) = sys.argv[1:]
   configs.parse([run_dir.config_path(folder)], [])
   batch = next(configured_inputs().train_batches())

@@ -5,12 +5,25 @@ import importlib
 import subprocess
 import sys
 
+import gin
 import pytest
 from PIL import Image
 
+import trax_reformer_ext
 from tests.experiments.conftest import EXPERIMENTS
+from trax_reformer_ext import cli  # noqa: F401  registers all with gin
+from trax_reformer_ext.training import configs
 
 SCRIPT = [sys.executable, str(EXPERIMENTS / 'run.py')]
+EXPERIMENT_NAMES = (
+  'duplication',
+  'short_text',
+  'contribution',
+  'modes',
+  'rounds',
+  'depth',
+  'bfloat16',
+)
 TINY = (
   'trax_reformer_ext.duplication_inputs.length = 32',
   'trax_reformer_ext.duplication_inputs.n_eval_examples = 8',
@@ -134,6 +147,7 @@ def test_what_is_done_is_listed_and_reported(tmp_path):
 
 def test_every_run_has_a_name_of_its_own():
   script = importlib.import_module('run')
+  assert script.EXPERIMENTS == EXPERIMENT_NAMES
   runs = {
     run
     for e in script.EXPERIMENTS
@@ -145,6 +159,15 @@ def test_every_run_has_a_name_of_its_own():
     for run in importlib.import_module(e).RUNS
   }
   assert len(runs) == len(names)
+
+
+@pytest.mark.parametrize('name', EXPERIMENT_NAMES)
+def test_every_run_has_a_model(name, runs):
+  for run in importlib.import_module(name).RUNS:
+    config = str(runs.CONFIGS / f'{run.config}.gin')
+    configs.parse([config], list(run.bindings))
+    trax_reformer_ext.ReformerLM(mode='train')
+    gin.clear_config()
 
 
 @pytest.mark.parametrize(
