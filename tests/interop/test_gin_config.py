@@ -138,6 +138,11 @@ OURS = 'trax_reformer_ext.ReformerLM'
       f'{OURS}.attention_type = @SelfAttention\nSelfAttention.bias = True',
       'SelfAttention.bias True',
     ),
+    (
+      f'{OURS}.attention_type = @LSHSelfAttention\n'
+      "LSHSelfAttention.ablation = 'zeroed'",
+      "LSHSelfAttention.ablation 'zeroed': use None",
+    ),
     ("include 'other.gin'", "includes 'other.gin', which is not followed"),
     ('a b c', 'that cannot be read'),
   ],

@@ -26,8 +26,7 @@ ATTENTION = (
 # What a model gives its attention itself, or what has no effect.
 _NOT_OWN = (
   *('n_heads', 'd_qk', 'd_v', 'causal', 'masked', 'mode'),
-  *('attention_dropout', 'output_dropout', 'bias', 'hash_fn'),
-  'ablation',
+  *('attention_dropout', 'output_dropout', 'bias', 'hash_fn', 'ablation'),
   *('predict_mem_len', 'predict_drop_len', 'max_length_for_buckets'),
   *('use_python_loop', 'use_reference_code'),
 )
@@ -154,10 +153,11 @@ def _complete_layer(value, where):
     )
   options = {k: v for k, v in value.items() if k not in ('layer', *_NOT_OWN)}
   known = own_options(layer)
-  if value.get('bias'):
-    raise ReformerError(
-      f'{where} has {layer}.bias {value["bias"]!r}: use False'
-    )
+  for name, use in (('bias', False), ('ablation', None)):
+    if value.get(name):
+      raise ReformerError(
+        f'{where} has {layer}.{name} {value[name]!r}: use {use}'
+      )
   _check_names(layer, options, known, where)
   return {'layer': layer} | known | options
 
