@@ -8,7 +8,10 @@ import sys
 import jax
 import numpy as np
 
-import trax_reformer_ext as ext
+import trax_reformer_ext as ext  # before Trax, whose import it mends
+
+# isort: split
+from trax import layers as tl
 
 # The report is imported for gin, as configs bind its parameters.
 from trax_reformer_ext.training import configs, report, run_dir  # noqa: F401
@@ -17,8 +20,6 @@ from trax_reformer_ext.training.evaluate import configured_inputs
 
 
 def main():
-  from trax import layers as tl  # after this package, which mends it
-
   (folder,) = sys.argv[1:]
   configs.parse([run_dir.config_path(folder)], [])
   batch = next(configured_inputs().train_batches())

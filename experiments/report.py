@@ -2,6 +2,8 @@
 
 import statistics
 
+from runs import read
+
 from trax_reformer_ext.files import written_beside
 from trax_reformer_ext.visualize.style import (
   colours_of,
@@ -29,6 +31,30 @@ def minutes(found):
   """The mean time that runs trained, of what runs.read gives."""
   mean = statistics.mean(figures['training seconds'] for figures in found)
   return f'{mean / 60:.1f} min'
+
+
+def compare(groups, results, header, path, memory=False):
+  """Prints bits of the split test by kind of run, and draws the curves.
+
+  Args:
+    groups: dict from labels to lists of Run, one a seed.
+    results: pathlib.Path, as of runs.read.
+    header: (what the labels are, unit of the bits).
+    path: pathlib.Path of a PNG.
+    memory: bool, whether XLA's memory is among the results.
+  """
+  what, unit = header
+  columns = [what, f'test, {unit}', *(['memory'] if memory else []), 'training']
+  rows, curves = [], {}
+  for label, runs in groups.items():
+    found = [read(run, results) for run in runs]
+    row = [label, mean_and_spread([f['all: test, bits'] for f in found])]
+    if memory:
+      row.append(f'{found[0]["temporary memory, mib"]:.1f} MiB')
+    rows.append([*row, minutes(found)])
+    curves[label] = [f['held-out bits/dim'] for f in found]
+  print(table(columns, rows))
+  curves_plot(path, curves, f'held-out {unit.replace("/", " per ")}')
 
 
 def curves_plot(path, curves, ylabel):

@@ -16,11 +16,8 @@ import argparse
 import importlib
 import pathlib
 import subprocess
-import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-
-import runs  # noqa: E402
+import runs
 
 EXPERIMENTS = (
   'duplication',

@@ -1,7 +1,7 @@
 """Figure 3: reversible layers, and shared queries and keys, beside ordinary."""
 
-from report import curves_plot, mean_and_spread, minutes, table
-from runs import Run, read, with_seeds
+from report import compare
+from runs import Run, with_seeds
 
 _LM = 'trax_reformer_ext.ReformerLM'
 _TEST = {'all': ['--split=test']}
@@ -28,17 +28,5 @@ RUNS = sum(_RUNS.values(), [])
 
 
 def report(results, pictures):
-  rows, curves = [], {}
-  for name, runs in _RUNS.items():
-    found = [read(run, results) for run in runs]
-    rows.append(
-      [
-        name,
-        mean_and_spread([f['all: test, bits'] for f in found]),
-        f'{found[0]["temporary memory, mib"]:.1f} MiB',
-        minutes(found),
-      ]
-    )
-    curves[name] = [f['held-out bits/dim'] for f in found]
-  print(table(['layers', 'test, bits/byte', 'memory', 'training'], rows))
-  curves_plot(pictures / 'short_text.png', curves, 'held-out bits per byte')
+  path = pictures / 'short_text.png'
+  compare(_RUNS, results, ('layers', 'bits/byte'), path, memory=True)

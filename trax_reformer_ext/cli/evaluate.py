@@ -111,7 +111,7 @@ def run(arguments):
     )
   if arguments.ablate_lsh:
     ablated = evaluate_ablated(folder, arguments.split)
-    print_ablated(ablated, indent=f'{arguments.split}, ')
+    print_ablated(ablated, before=f'{arguments.split}, ')
   if arguments.prefixes is not None:
     _print_prefixes(folder, arguments)
   if not arguments.no_bleu and is_translation(configured_inputs()):

@@ -1,7 +1,6 @@
 """What the LSH layers of a model contribute, and what it owes to a leak."""
 
 import functools
-import itertools
 from typing import NamedTuple
 
 import jax
@@ -21,6 +20,7 @@ from trax_reformer_ext.training.evaluate import (
   lsh_bound,
   measure,
   split_batches,
+  with_first,
 )
 
 
@@ -57,8 +57,7 @@ def measure_ablated(weights, make_batches, label=None):
   results = {}
   for ablation in ABLATIONS:
     with lsh_bound(ablation=ablation):
-      batches = make_batches()
-      first = next(batches)
+      first, batches = with_first(make_batches())
       model = eval_model(first)
     if not _lsh_layers(model):
       raise ReformerError(
@@ -67,7 +66,6 @@ def measure_ablated(weights, make_batches, label=None):
         'out'
       )
     weights(model)
-    batches = itertools.chain([first], batches)
     results[ablation] = measure(model, batches, label=label)
   return results
 
@@ -104,8 +102,7 @@ def evaluate_prefixes(folder, split='validation', n=16):
       buckets depends on the length; or no run there.
   """
   stored = run_dir.read_weights(folder)
-  batches = split_batches(configured_inputs(), split)
-  first = next(batches)
+  first, batches = with_first(split_batches(configured_inputs(), split))
   model = eval_model(first)
   length = first[0].shape[1]
   _check_prefixes(model, n, length)
@@ -114,11 +111,7 @@ def evaluate_prefixes(folder, split='validation', n=16):
   bits_at = jax.jit(functools.partial(_bits_at, model.pure_fn))
   whole, prefix = [], []
   for inputs, targets, weights in tqdm.tqdm(
-    itertools.chain([first], batches),
-    desc=split,
-    unit='batch',
-    leave=False,
-    disable=None,
+    batches, desc=split, unit='batch', leave=False, disable=None
   ):
     compute = lambda inputs, at, targets=targets: bits_at(
       inputs, model.weights, model.state, targets[:, at], at

@@ -59,14 +59,12 @@ def evaluate(folder, split='validation', hash_seeds=1, cached=False):
   results = []
   for seed in range(hash_seeds):
     with lsh_bound(**({'hash_seed': seed} if hash_seeds > 1 else {})):
-      batches = split_batches(inputs, split)
-      first = next(batches)
+      first, batches = with_first(split_batches(inputs, split))
       if cached:
         model = predict_model(first[-1].shape[1])
       else:
         model = eval_model(first)
       load_weights(model, stored, folder)
-      batches = itertools.chain([first], batches)
       results.append(measure(model, batches, label=split, cached=cached))
   return results
 
@@ -115,6 +113,12 @@ def split_batches(inputs, split):
     )
   n = gin.get_bindings('train').get('eval_steps', 10)
   return itertools.islice(inputs.eval_stream(1), n)
+
+
+def with_first(batches):
+  """The first batch, whose shapes a model needs, and all of them again."""
+  first = next(batches)
+  return first, itertools.chain([first], batches)
 
 
 def eval_model(batch):

@@ -118,11 +118,11 @@ def report(
     print(f'\nLearning curve: {path}')
 
 
-def print_ablated(results, unit='bits/dim', indent='  '):
-  """Prints the figures of measure_ablated."""
+def print_ablated(results, unit='bits/dim', before='  '):
+  """Prints the figures of measure_ablated, each line after some words."""
   for name, figures in results.items():
     print(
-      f'{indent}LSH {name.replace("_", " ")}: {figures.bits_per_dim:.4f} '
+      f'{before}LSH {name.replace("_", " ")}: {figures.bits_per_dim:.4f} '
       f'{unit}, accuracy {figures.accuracy:.4f}'
     )
 
