@@ -9,10 +9,10 @@ Hugging Face's, reformer-pytorch's, and exact attention by torch and by JAX.
   python benchmarks/attention_peers.py --quick
 
 length measures time per token from 1,024 to 262,144 tokens, 16,384 tokens a
-batch or one longer sequence, with 1, 2, 4 and 8 rounds, and writes
-attention_peers.json (for trax-reformer plot time) and attention_by_length.png
-in --output_dir. Peers end where --most_seconds would pass, by their last two
-lengths.
+batch or one longer sequence, with 1, 2, 4 and 8 rounds; peers end where
+--most_seconds would pass, by their last two lengths. --output_dir gets
+attention_shapes or attention_by_length, each as JSON (the latter for
+trax-reformer plot time) and PNG.
 
 torch's need an environment of their own (Python 3.11), or are left out:
 
@@ -23,12 +23,11 @@ torch's need an environment of their own (Python 3.11), or are left out:
 
 import argparse
 import contextlib
-import json
 import os
-import pathlib
 import statistics
 import sys
 
+import results
 from worker import Worker, WorkerError
 
 _SHAPES = ((1024, 4, 4), (4096, 1, 4), (4096, 1, 8), (16384, 1, 4))
@@ -60,7 +59,7 @@ def main():
   parser.add_argument(
     '--longest', type=int, default=2**18, help='tokens (default: 262,144)'
   )
-  parser.add_argument('--output_dir', default='.', help='for JSON and picture')
+  parser.add_argument('--output_dir', default='.', help='for the results')
   parser.add_argument(
     '--quick', action='store_true', help='short sequences, two turns'
   )
@@ -71,8 +70,21 @@ def main():
     with contextlib.ExitStack() as stack:
       peers = start_peers(arguments.torch_python, stack)
       if arguments.part == 'shapes':
+        found = {}
         for shape in _SHAPES[: 1 if arguments.quick else None]:
-          compare(peers, *shape, arguments.repeats)
+          found |= compare(peers, *shape, arguments.repeats)
+        title = 'Forward and backward of the attention layer and its peers'
+        figure = results.bars(
+          {label: f['forward+backward'] for label, f in found.items()},
+          'seconds',
+          title,
+        )
+        results.save(
+          arguments.output_dir,
+          'attention_shapes',
+          found,
+          ('attention_shapes', figure),
+        )
       else:
         by_length(peers, arguments)
   except WorkerError as e:
@@ -102,10 +114,9 @@ def start_peers(torch_python, stack):
 
 
 def compare(peers, length, batch, rounds, repeats):
-  """Prints a table of one shape."""
-  print(
-    f'\n| {length} x {batch}, {rounds} rounds | forward | to ours | ', end=''
-  )
+  """Prints a table of one shape; returns its figures in a dict."""
+  label = f'{length} x {batch}, {rounds} rounds'
+  print(f'\n| {label} | forward | to ours | ', end='')
   print('forward+backward | to ours |\n|---|---|---|---|---|')
   medians = {}
   for backward in (False, True):
@@ -116,6 +127,7 @@ def compare(peers, length, batch, rounds, repeats):
       f'{m[name]:.3f} s | {m[name] / m[_OURS]:.2f}' for m in medians.values()
     )
     print(f'| {name} | {" | ".join(columns)} |', flush=True)
+  return {label: {'forward': medians[False], 'forward+backward': medians[True]}}
 
 
 def take_turns(peers, names, shape, repeats):
@@ -170,12 +182,12 @@ def by_length(peers, arguments):
       if median is None:
         continue
       found[label][length] = 1e6 * median / (length * batch)
-      print(f'{label}, {length}: {found[label][length]:.1f} us a token')
+      print(
+        f'{label}, {length}: {found[label][length]:.1f} us a token', flush=True
+      )
     length *= 2
-  folder = pathlib.Path(arguments.output_dir)
-  folder.mkdir(parents=True, exist_ok=True)
-  (folder / 'attention_peers.json').write_text(json.dumps(found, indent=1))
-  draw(found, folder / 'attention_by_length.png')
+  picture = 'attention_by_length', draw(found)
+  results.save(arguments.output_dir, 'attention_by_length', found, picture)
   lengths = sorted({n for curve in found.values() for n in curve})
   print(f'\n| us a token | {" | ".join(f"{n:,}" for n in lengths)} |')
   print('|---|' + '---|' * len(lengths))
@@ -184,8 +196,8 @@ def by_length(peers, arguments):
     print(f'| {label} | {" | ".join(row)} |')
 
 
-def draw(found, path):
-  """Draws time per token by length."""
+def draw(found):
+  """A picture of time per token by length."""
   # Imported here, as Trax comes with it.
   from trax_reformer_ext import visualize
 
@@ -193,7 +205,7 @@ def draw(found, path):
     'Forward and backward, d_model 512, 8 heads of 64, causal, 2 CPU cores'
   )
   curves = visualize.read_curves(found, 'what was measured')
-  visualize.save_picture(path, visualize.plot_time(curves, title))
+  return visualize.plot_time(curves, title)
 
 
 def expected(curve, length):

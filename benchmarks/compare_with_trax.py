@@ -9,13 +9,14 @@ figure for the temporary buffers of the compiled program.
   python benchmarks/compare_with_trax.py --only=layer --repeats=3
   python benchmarks/compare_with_trax.py --only=depth --output_dir=out
 
-depth measures memory by depth alone, and writes memory_by_depth.json in
---output_dir.
+  python benchmarks/compare_with_trax.py --quick
+
+Writes compare_with_trax.json and a picture of the ratios in --output_dir. depth
+measures memory by depth alone, and writes memory_by_depth.json there.
 """
 
 import argparse
 import functools
-import json
 import pathlib
 import statistics
 import sys
@@ -23,6 +24,7 @@ import time
 
 import jax
 import numpy as np
+import results
 
 import trax_reformer_ext as ext  # before Trax, whose import it mends
 
@@ -48,26 +50,44 @@ def main():
   parser.add_argument(
     '--repeats', type=int, default=5, help='runs of each (default: 5)'
   )
-  parser.add_argument('--output_dir', default='.', help='for JSON')
+  parser.add_argument('--output_dir', default='.', help='for the results')
+  parser.add_argument(
+    '--quick', action='store_true', help='small alone, one run of each'
+  )
   arguments = parser.parse_args()
+  if arguments.quick:
+    arguments.only, arguments.repeats = 'small', 1
   parts = {'small': small, 'layer': layer}
   print(f'trax {_version("trax")}, JAX {jax.__version__}, {jax.devices()[0]}')
   print(f'{"":44}  {"Trax":>19}  {"this package":>19}  ratio')
+  found = {}
   for name in arguments.only.split(','):
     if name == 'depth':
       depth(arguments.output_dir)
     elif name in parts:
-      parts[name](arguments.repeats)
+      found |= parts[name](arguments.repeats)
     else:
       parser.error(f'--only is {name!r}: give {", ".join(parts)}, depth')
+  if found:
+    figure = results.bars(
+      {
+        label: {'time': f['seconds'][1] / f['seconds'][0]}
+        for label, f in found.items()
+      },
+      "time, as a part of Trax's",
+      f'This package beside Trax on JAX {jax.__version__}',
+    )
+    picture = 'compare_with_trax', figure
+    results.save(arguments.output_dir, 'compare_with_trax', found, picture)
 
 
 def small(repeats):
   """Small batches of short sequences: 16 x 64 tokens, d_model 256."""
+  found = {}
   for heads, rounds in ((4, 2), (4, 4), (4, 8), (8, 4)):
     lsh = dict(chunk_len=16, n_hashes=rounds, n_buckets=8, causal=True)
     options = dict(n_heads=heads, d_qk=64, d_v=64, **lsh)
-    compare(
+    found |= compare(
       f'2 LSH layers, 16 x 64, {heads} heads, {rounds} rounds',
       *(
         _layer_gradient(
@@ -87,7 +107,7 @@ def small(repeats):
       n_heads=heads,
       max_len=64,
     )
-    compare(
+    found |= compare(
       f'LM of 2 LSH layers, 16 x 64, {heads} heads, d_ff {d_ff}',
       *(
         _lm_gradient(
@@ -104,10 +124,12 @@ def small(repeats):
       ),
       repeats=4 * repeats,
     )
+  return found
 
 
 def layer(repeats):
   """The LSH layer: d_model 512, 8 heads of 64, chunks of 64, causal."""
+  found = {}
   for length, batch, rounds in (
     (1024, 4, 4),
     (4096, 1, 4),
@@ -125,12 +147,13 @@ def layer(repeats):
     )
     for what in ('forward', 'forward+backward'):
       make = _layer_forward if what == 'forward' else _layer_gradient
-      compare(
+      found |= compare(
         f'LSH layer {length} x {batch}, {rounds} rounds, {what}',
         make(tl.LSHSelfAttention(**options), (batch, length, 512)),
         make(ext.LSHSelfAttention(**options), (batch, length, 512)),
         repeats=repeats,
       )
+  return found
 
 
 def depth(folder):
@@ -148,15 +171,16 @@ def depth(folder):
       program = _lm_gradient(layer, (1, 8192))
       found[name][n_layers] = round(program.temp_mib, 1)
       print(f'{name}, {n_layers} layers: {found[name][n_layers]:.0f} MiB')
-  folder = pathlib.Path(folder)
-  folder.mkdir(parents=True, exist_ok=True)
-  path = folder / 'memory_by_depth.json'
-  path.write_text(json.dumps(found, indent=1))
-  print(f'{path}: trax-reformer plot memory draws it')
+  results.save(folder, 'memory_by_depth', found)
+  print('trax-reformer plot memory draws memory_by_depth.json')
 
 
 def compare(name, of_trax, ours, repeats):
-  """Runs two compiled programs by turns and prints a line."""
+  """Runs two compiled programs by turns and prints a line.
+
+  Returns:
+    dict from the name to figures of both, Trax's first.
+  """
   programs = of_trax, ours
   times = [], []
   for program in programs:
@@ -171,7 +195,11 @@ def compare(name, of_trax, ours, repeats):
     f'{m:7.3f} s {p.temp_mib:6.0f} MiB'
     for m, p in zip(medians, programs, strict=True)
   )
-  print(f'{name:44}  {"  ".join(columns)}  {medians[1] / medians[0]:5.2f}')
+  print(
+    f'{name:44}  {"  ".join(columns)}  {medians[1] / medians[0]:5.2f}',
+    flush=True,
+  )
+  return {name: dict(seconds=medians, temp_mib=[p.temp_mib for p in programs])}
 
 
 class _Program:

@@ -6,6 +6,9 @@ compiled before; then the contexts take turns, and figures are medians.
 
   python benchmarks/generation.py                       # about 4 minutes
   python benchmarks/generation.py --contexts=1024,16384
+  python benchmarks/generation.py --quick
+
+Writes generation.json and generation.png in --output_dir.
 """
 
 import argparse
@@ -14,6 +17,7 @@ import time
 
 import jax
 import numpy as np
+import results
 
 import trax_reformer_ext  # noqa: F401  before Trax, whose import it mends
 from trax_reformer_ext.decoding import Generator
@@ -31,7 +35,14 @@ def main():
     '--contexts', default='1024,16384,65536', help='prompt and what is added'
   )
   parser.add_argument('--layers', type=int, default=4)
+  parser.add_argument('--output_dir', default='.', help='for the results')
+  parser.add_argument(
+    '--quick', action='store_true', help='contexts of 512 and 1,024, two turns'
+  )
   arguments = parser.parse_args()
+  n_turns = _REPEATS
+  if arguments.quick:
+    arguments.contexts, n_turns = '512,1024', 2
   configs.parse(
     ['reformer_enwik8_8gb'],
     [f'trax_reformer_ext.ReformerLM.n_layers = {arguments.layers}'],
@@ -39,14 +50,21 @@ def main():
   print(f'JAX {jax.__version__}, {jax.devices()[0]}')
   contexts = [int(context) for context in arguments.contexts.split(',')]
   programs = [prepare(context) for context in contexts]
-  turns = [[program() for program in programs] for _ in range(_REPEATS)]
+  turns = [[program() for program in programs] for _ in range(n_turns)]
   print('| context | prompt, ms a token | one by one, ms a token | ratio |')
   print('|---|---|---|---|')
+  found = {}
   for context, figures in zip(contexts, zip(*turns, strict=True), strict=True):
     prompt, token = map(statistics.median, zip(*figures, strict=True))
+    found[f'{context:,} tokens'] = {'prompt': prompt, 'one by one': token}
     print(
       f'| {context:,} | {prompt:.3f} | {token:.2f} | {token / prompt:.0f} |'
     )
+  title = 'The prompt in one pass, and then a token at a time with caches'
+  figure = results.bars(found, 'milliseconds a token', title, log=True)
+  results.save(
+    arguments.output_dir, 'generation', found, ('generation', figure)
+  )
 
 
 def prepare(context):

@@ -14,6 +14,9 @@ Hugging Face's needs an environment of its own (Python 3.11):
   python3.11 -m venv ENV
   ENV/bin/pip install -e '.[benchmarks]'
   python benchmarks/generation_peers.py --torch_python=ENV/bin/python  # 10
+  python benchmarks/generation_peers.py --quick
+
+Writes generation_peers.json and generation_peers.png in --output_dir.
 """
 
 import argparse
@@ -23,6 +26,7 @@ import os
 import statistics
 import sys
 
+import results
 from worker import Worker, WorkerError
 
 import trax_reformer_ext  # noqa: F401  before Trax, whose import it mends
@@ -51,7 +55,13 @@ def main():
   parser.add_argument(
     '--torch_python', metavar='PATH', help='with torch and transformers'
   )
+  parser.add_argument('--output_dir', default='.', help='for the results')
+  parser.add_argument(
+    '--quick', action='store_true', help='a context of 512, two turns'
+  )
   arguments = parser.parse_args()
+  if arguments.quick:
+    arguments.context, arguments.tokens, arguments.repeats = 512, 32, 2
   for name, multiple in ('context', _MULTIPLE), ('tokens', _PIECE):
     value = getattr(arguments, name)
     if value <= 0 or value % multiple:
@@ -102,6 +112,25 @@ def main():
         except WorkerError as e:
           parser.exit(1, f'error: {name}: {e}\n')
   print_table(turns, arguments.context)
+  medians = {
+    name: {
+      figure: statistics.median(turn[name][figure] for turn in turns)
+      for figure in turns[0][name]
+    }
+    for name in peers
+  }
+  bars = {name: {'a token': f['token']} for name, f in medians.items()}
+  figure = results.bars(
+    bars,
+    'milliseconds a token',
+    f'A token after {arguments.context:,}, greedily and with caches',
+  )
+  results.save(
+    arguments.output_dir,
+    'generation_peers',
+    dict(context=arguments.context, turns=turns),
+    ('generation_peers', figure),
+  )
 
 
 def print_table(turns, context):

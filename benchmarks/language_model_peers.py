@@ -8,7 +8,8 @@ ReformerModelWithLMHead. Memory is what XLA sets aside, and the process's peak.
   python benchmarks/language_model_peers.py --layers=4,12 --output_dir=out
   python benchmarks/language_model_peers.py --quick
 
-Writes language_model_peers.json. Hugging Face's needs an environment of its
+Writes language_model_peers.json, and pictures of time and memory, in
+--output_dir. Hugging Face's needs an environment of its
 own (Python 3.11), or is left out:
 
   python3.11 -m venv ENV
@@ -18,12 +19,11 @@ own (Python 3.11), or is left out:
 
 import argparse
 import contextlib
-import json
 import os
-import pathlib
 import statistics
 import sys
 
+import results
 from worker import Worker, WorkerError
 
 _OURS = 'this package'
@@ -37,7 +37,7 @@ def main():
   parser.add_argument('--length', type=int, default=8192)
   parser.add_argument('--repeats', type=int, default=5, help='(default: 5)')
   parser.add_argument('--torch_python', metavar='PATH')
-  parser.add_argument('--output_dir', default='.', help='for the JSON file')
+  parser.add_argument('--output_dir', default='.', help='for the results')
   parser.add_argument(
     '--quick', action='store_true', help='4 layers, 1,024 tokens, two turns'
   )
@@ -53,10 +53,24 @@ def main():
       found[n_layers] = compare(n_layers, arguments)
   except WorkerError as e:
     parser.exit(1, f'error: {e}\n')
-  folder = pathlib.Path(arguments.output_dir)
-  folder.mkdir(parents=True, exist_ok=True)
-  path = folder / 'language_model_peers.json'
-  path.write_text(json.dumps(found, indent=1))
+  name = 'language_model_peers'
+  title = f'Loss and gradient on {arguments.length:,} tokens'
+  pictures = [
+    (f'{name}_{what}', results.bars(by_depth(found, key), unit, title, **more))
+    for what, key, unit, more in (
+      ('time', 'seconds', 'seconds', dict(decimals=1)),
+      ('memory', 'memory', 'peak of the process, MiB', dict(decimals=0)),
+    )
+  ]
+  results.save(arguments.output_dir, name, found, *pictures)
+
+
+def by_depth(found, key):
+  """One figure of all models, grouped by depth."""
+  return {
+    f'{n_layers} layers': {name: f[key] for name, f in figures.items()}
+    for n_layers, figures in found.items()
+  }
 
 
 def compare(n_layers, arguments):

@@ -9,8 +9,8 @@ resource usage), beside what XLA sets aside for a step (memory_analysis).
   python benchmarks/long_context.py --layers=12 --steps=0  # XLA's figure alone
   python benchmarks/long_context.py --quick
 
-Reads enwik8_first_4000000_bytes.xz in REFORMER_DATA. Writes long_context.json
-in --output_dir.
+Reads enwik8_first_4000000_bytes.xz in REFORMER_DATA. Adds to long_context.json
+in --output_dir, and draws memory by length of all that is in it.
 """
 
 import argparse
@@ -27,6 +27,7 @@ import time
 import gin
 import jax
 import numpy as np
+import results
 
 import trax_reformer_ext as ext  # before Trax, whose import it mends
 
@@ -45,7 +46,7 @@ def main():
   parser.add_argument('--length', type=int, default=2**20)
   parser.add_argument('--layers', type=int, default=6)
   parser.add_argument('--steps', type=int, default=4)
-  parser.add_argument('--output_dir', default='.', help='for the JSON file')
+  parser.add_argument('--output_dir', default='.', help='for the results')
   parser.add_argument(
     '--quick', action='store_true', help='16,384 bytes, 2 layers, 2 steps'
   )
@@ -64,10 +65,24 @@ def main():
   print(f'XLA sets aside {found["xla_mib"]:.0f} MiB for a step', flush=True)
   if arguments.steps:
     found |= train(data, arguments.length, arguments.layers, arguments.steps)
-  folder = pathlib.Path(arguments.output_dir)
-  folder.mkdir(parents=True, exist_ok=True)
-  (folder / 'long_context.json').write_text(json.dumps(found, indent=1))
   print(json.dumps(found, indent=1))
+  path = pathlib.Path(arguments.output_dir) / 'long_context.json'
+  everything = json.loads(path.read_text()) if path.exists() else {}
+  everything[f'{found["length"]:,} bytes, {found["layers"]} layers'] = found
+  memory = {
+    label: {
+      name: f[key]
+      for name, key in (("XLA's", 'xla_mib'), ('the process', 'peak_mib'))
+      if key in f
+    }
+    for label, f in everything.items()
+  }
+  figure = results.bars(
+    memory, 'MiB', 'Peak memory of training on one sequence', decimals=0
+  )
+  results.save(
+    arguments.output_dir, 'long_context', everything, ('long_context', figure)
+  )
 
 
 def xla_memory(length, n_layers):

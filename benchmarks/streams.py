@@ -5,6 +5,9 @@ as train.inputs gives them, and reports its own peak memory, most of which is
 the import of Trax. Prepared data is written anew, to a temporary folder.
 
   REFORMER_DATA=../shared/data python benchmarks/streams.py  # ~1 minute
+  REFORMER_DATA=../shared/data python benchmarks/streams.py --quick
+
+Writes streams.json and streams.png in --output_dir.
 """
 
 import argparse
@@ -20,6 +23,7 @@ import tempfile
 import time
 
 import numpy as np
+import results
 
 _ENWIK8 = 'enwik8_first_4000000_bytes.xz'
 _IMAGES = 'imagenet64_sample_900.npz'
@@ -32,7 +36,13 @@ def main():
   parser.add_argument(
     '--seconds', type=float, default=3, help='of each stream (default: 3)'
   )
+  parser.add_argument('--output_dir', default='.', help='for the results')
+  parser.add_argument(
+    '--quick', action='store_true', help='a fifth of a second of each'
+  )
   arguments = parser.parse_args()
+  if arguments.quick:
+    arguments.seconds = 0.2
   folder = os.environ.get('REFORMER_DATA')
   if not folder:
     parser.error('REFORMER_DATA is not set: give the folder of the test data')
@@ -40,9 +50,16 @@ def main():
     streams = make_streams(pathlib.Path(folder), pathlib.Path(work))
     print(f'Python {platform.python_version()}, {os.cpu_count()} cores')
     print(f'{"":47}  {"tokens/s":>13}  {"peak":>9}')
+    found = {}
     for name, inputs, options in streams:
       speed, memory = in_process(measure, inputs, options, arguments.seconds)
+      found[name] = {'tokens a second': speed, 'peak MiB': memory}
       print(f'{name:47}  {speed:13,.0f}  {memory:5.0f} MiB', flush=True)
+  speeds = {n: {'speed': f['tokens a second'] / 1e6} for n, f in found.items()}
+  figure = results.bars(
+    speeds, 'million tokens a second', 'Streams, each alone', log=True
+  )
+  results.save(arguments.output_dir, 'streams', found, ('streams', figure))
 
 
 def make_streams(source, work):

@@ -11,7 +11,10 @@ first and then run by turns.
   trax-reformer prepare translation ...  # as in reformer_multi30k.gin
   python benchmarks/translation.py --data_dir=data --output_dir=runs/multi30k
 
-A model whose run in --output_dir is done is not trained again.
+A model whose run in --output_dir is done is not trained again. --results_dir
+gets translation.json and a picture.
+
+  python benchmarks/translation.py --quick ...  # a few steps, to see it work
 """
 
 import argparse
@@ -23,6 +26,7 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
+import results
 from sacrebleu.metrics import BLEU
 
 import trax_reformer_ext as ext  # before Trax, whose import it mends
@@ -96,7 +100,13 @@ def main():
   parser.add_argument(
     '--no_training', action='store_true', help='time and memory alone'
   )
+  parser.add_argument('--results_dir', default='.', metavar='DIR')
+  parser.add_argument(
+    '--quick', action='store_true', help='4 steps, one timed run'
+  )
   arguments = parser.parse_args()
+  if arguments.quick:
+    arguments.steps, arguments.repeats = 4, 1
   names = arguments.models.split(',')
   unknown = [name for name in names if name not in MODELS]
   if unknown:
@@ -138,16 +148,35 @@ def main():
       seconds[name].append(time.perf_counter() - started)
   print('\n| model | s a step | temporary MiB | test bits/token | BLEU |')
   print('|---|---|---|---|---|')
+  found = {}
   for name in names:
     median = statistics.median(seconds[name])
     memory = programs[name][1] / _MIB
+    found[name] = {'seconds a step': median, 'temporary MiB': memory}
     bits, bleu = quality.get(name, (float('nan'),) * 2)
+    if name in quality:
+      found[name] |= {'bits a token': bits, 'BLEU': bleu}
     print(f'| {name} | {median:.3f} | {memory:.0f} | {bits:.3f} | {bleu:.1f} |')
   if 'lsh' in names and not arguments.no_training:
     configure('lsh')
     folder = pathlib.Path(arguments.output_dir) / 'lsh'
     for which, share in attended(folder).items():
       print(f'share of pairs attended, {which}: {share:.3f}')
+      found['lsh'][f'share of pairs attended, {which}'] = share
+  keep(found, arguments.results_dir)
+
+
+def keep(found, folder):
+  """Writes all figures, and pictures of two."""
+  pictures = [
+    (f'translation_{what}', results.bars(of_models, xlabel, title))
+    for what, key, xlabel, title in (
+      ('time', 'seconds a step', 'seconds', 'Loss and gradient of a batch'),
+      ('bleu', 'BLEU', 'BLEU', 'Multi30k, English to German, greedily'),
+    )
+    if (of_models := {n: {key: f[key]} for n, f in found.items() if key in f})
+  ]
+  results.save(folder, 'translation', found, *pictures)
 
 
 def evaluate(folder):

@@ -14,7 +14,6 @@ Writes where_time_goes.json and where_time_goes.png in --output_dir.
 
 import argparse
 import collections
-import json
 import pathlib
 import re
 import statistics
@@ -25,6 +24,7 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
+import results
 
 sys.path.append(str(pathlib.Path(__file__).parent / 'peers'))
 import jax_language_model
@@ -72,10 +72,18 @@ def main():
     share_of_peak=flops / seconds / peak,
     share_of_time={k: v / whole for k, v in kinds.items()},
   )
-  folder = pathlib.Path(arguments.output_dir)
-  folder.mkdir(parents=True, exist_ok=True)
-  (folder / 'where_time_goes.json').write_text(json.dumps(found, indent=1))
-  plot(found, folder / 'where_time_goes.png')
+  shares = {
+    kind: {'share': 100 * s} for kind, s in found['share_of_time'].items()
+  }
+  figure = results.bars(
+    shares,
+    'share of the time, %',
+    f'A training step of {found["layers"]} layers, {found["length"]:,} tokens: '
+    f'{found["share_of_peak"]:.0%} of the measured peak',
+    decimals=1,
+  )
+  name = 'where_time_goes'
+  results.save(arguments.output_dir, name, found, (name, figure))
   print(
     f'{arguments.layers} layers, {arguments.length} tokens: {seconds:.2f} s a '
     f'step, {flops / 1e9:.0f} GFLOP, {flops / seconds / 1e9:.0f} GFLOP/s: '
@@ -202,31 +210,6 @@ def kind_of_work(opcodes, names):
   if 'chunked_attention' in names:
     return 'softmax and look'
   return 'the rest: norms, residuals, loss, copies'
-
-
-def plot(found, path):
-  """Shares as bars."""
-  import matplotlib
-
-  matplotlib.use('Agg')
-  from matplotlib import pyplot
-
-  figure, axes = pyplot.subplots(figsize=(8, 3.2), layout='constrained')
-  kinds = list(found['share_of_time'])[::-1]
-  shares = [100 * found['share_of_time'][k] for k in kinds]
-  bars = axes.barh(kinds, shares, color='#0072B2')
-  axes.bar_label(bars, fmt='%.1f %%', padding=3)
-  axes.set(
-    xlabel='share of the time, %',
-    xlim=(0, 1.15 * max(shares)),
-  )
-  # Over the whole figure: the names on the left leave the axes little room.
-  figure.suptitle(
-    f'A training step of {found["layers"]} layers, {found["length"]:,} tokens: '
-    f'{found["share_of_peak"]:.0%} of the measured peak',
-    fontsize=12,
-  )
-  figure.savefig(path, dpi=110)
 
 
 if __name__ == '__main__':
