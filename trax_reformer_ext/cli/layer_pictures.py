@@ -6,7 +6,6 @@ import os
 import jax
 import jax.numpy as jnp
 import numpy as np
-from trax import layers as tl
 from trax import shapes
 
 from trax_reformer_ext import visualize
@@ -21,6 +20,7 @@ from trax_reformer_ext.layers import (
   ReversibleSerial,
   ReversibleSwap,
 )
+from trax_reformer_ext.layers.normalisation import LayerNorm
 from trax_reformer_ext.ops import hashing
 from trax_reformer_ext.training import configs, run_dir
 from trax_reformer_ext.training.inspection import hashed_by_run, labels_of
@@ -233,7 +233,7 @@ def _block():
   )
   feed_forward = ChunkedFeedForward(_D_MODEL, 4 * _D_MODEL)
   return [
-    ReversibleHalfResidual(tl.LayerNorm(), attention_layer=attention),
+    ReversibleHalfResidual(LayerNorm(), attention_layer=attention),
     ReversibleSwap(),
     ReversibleHalfResidual(feed_forward),
     ReversibleSwap(),

@@ -8,6 +8,7 @@ from trax import layers as tl
 from trax.layers import base
 
 from trax_reformer_ext.layers._common import as_tuple, check, configurable
+from trax_reformer_ext.layers.normalisation import LayerNorm
 from trax_reformer_ext.ops.chunks import pad_to_multiple
 from trax_reformer_ext.ops.linear import linear
 from trax_reformer_ext.ops.loops import scan_slices, zeros_after
@@ -229,7 +230,7 @@ def ChunkedFeedForward(
   """
   drop = lambda rate: tl.Dropout(rate=rate, shared_axes=[-2], mode=mode)
   block = tl.Serial(
-    tl.LayerNorm(center=center_layernorm, epsilon=layer_norm_epsilon),
+    LayerNorm(center=center_layernorm, epsilon=layer_norm_epsilon),
     cast_to('ChunkedFeedForward', activation_dtype),
     _Dense(d_ff),
     drop(dropout if ff_dropout is None else ff_dropout),

@@ -16,6 +16,7 @@ from trax_reformer_ext.layers import (
   ReversibleSwap,
 )
 from trax_reformer_ext.layers.chunked import cast_to
+from trax_reformer_ext.layers.normalisation import LayerNorm
 
 _STATEFUL_TRAX_ATTENTION = (
   'LSHSelfAttention',
@@ -265,7 +266,7 @@ def check_dense(model, ff_sparsity):
 def _attention_half(layer, name, block, *before):
   """Attention to normalised features as a half-residual, and a swap."""
   cast = cast_to(block.model, block.activation_dtype)
-  normalised = tl.LayerNorm(epsilon=block.layer_norm_epsilon)
+  normalised = LayerNorm(epsilon=block.layer_norm_epsilon)
   if cast:
     normalised = tl.Serial(normalised, cast)
   half = ReversibleHalfResidual(

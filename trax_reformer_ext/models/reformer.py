@@ -12,6 +12,7 @@ from trax_reformer_ext.layers import (
   SlicedLogits,
 )
 from trax_reformer_ext.layers._common import check_mode
+from trax_reformer_ext.layers.normalisation import LayerNorm
 from trax_reformer_ext.models.blocks import (
   Block,
   check_dense,
@@ -216,7 +217,7 @@ def Reformer(
       mode=encoder_mode,
     ),
     _average(),
-    tl.LayerNorm(),
+    LayerNorm(),
   )
   if mode == 'predict':
     encoder = OncePerSource(encoder)
@@ -251,7 +252,7 @@ def Reformer(
     tl.Dup(),  # x1 x2 vectors mask [target_mask]
     decoder,
     _average(),
-    tl.LayerNorm(),
+    LayerNorm(),
     tl.Select([0], n_in=4 if masked else 3),
   )
   if n_micro_batches > 1:

@@ -12,6 +12,7 @@ from trax_reformer_ext.layers import (
   SlicedLogits,
 )
 from trax_reformer_ext.layers._common import check_mode
+from trax_reformer_ext.layers.normalisation import LayerNorm
 from trax_reformer_ext.models.blocks import (
   Block,
   check_dense,
@@ -245,7 +246,7 @@ def ReformerLM(
       reversible=reversible,
     ),
     Chunked(
-      tl.Serial(tl.Concatenate(), tl.LayerNorm(epsilon=layer_norm_epsilon)),
+      tl.Serial(tl.Concatenate(), LayerNorm(epsilon=layer_norm_epsilon)),
       loss_chunk_size,
     ),
     tl.Dropout(rate=dropout, shared_axes=[-2], mode=mode),

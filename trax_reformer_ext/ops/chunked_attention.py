@@ -26,9 +26,9 @@ from trax_reformer_ext.ops.windows import over_windows
 # Added to the mean square of a key before it divides, as in Trax.
 _EPSILON = 1e-6
 # Scores of the heads that are computed together fill about this many bytes.
-_GROUP_BYTES = 2**20
+_GROUP_BYTES = 2**22
 # Where those of one head take more, windows of its chunks take about as many.
-_WINDOW_BYTES = 2**20
+_WINDOW_BYTES = 2**22
 
 
 def chunked_attention(q, k, v, key_position, orders, multiplier, *, look):
