@@ -186,14 +186,25 @@ def kinds_of_operations(text):
   for computation, operations in body.items():
     if computation in fused:
       continue
+    around = [op_name for _, _, op_name in operations if op_name]
     for name, opcode, op_name in operations:
       if opcode in skipped:
         continue
       inside = body.get(calls.get(name), [])
       opcodes = {opcode} | {x[1] for x in inside}
       names = ' '.join([op_name] + [x[2] for x in inside])
+      if not names.strip():
+        # Batched products lose their names: they stand with those beside them.
+        names = ' '.join(_of_most(around))
       found[name] = kind_of_work(opcodes, names)
   return found
+
+
+def _of_most(names):
+  """The scope chunked_attention, if most names are in it."""
+  scope = 'chunked_attention'
+  inside = sum(scope in name for name in names)
+  return [scope] if 2 * inside > len(names) else []
 
 
 def kind_of_work(opcodes, names):

@@ -13,8 +13,9 @@ def layer_norm(x, scale, bias, epsilon, center=True):
   (x - mean) / sqrt(mean((x - mean)^2) + epsilon) * scale + bias, or with
   center=False x / sqrt(mean(x^2) + epsilon) * scale, as trax.layers.LayerNorm.
 
-  All sums of the gradient are products of a matrix and a vector, of two arrays:
-  XLA's CPU back end computes those of plain differentiation 8 times slower.
+  The gradient needs d_y and d_y * normalised alone, and sums their rows as
+  products of a matrix and a vector: several times faster by XLA's CPU back end
+  than plain differentiation, which sums what it computes anew each time.
 
   Args:
     x: float [..., d].
@@ -64,15 +65,13 @@ def _layer_norm_bwd(epsilon, center, saved, d_y):
 
 layer_norm.defvjp(_layer_norm_fwd, _layer_norm_bwd)
 
-_dot = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
-
 
 def _mean_with(x, weights):
   """Mean of x * weights over the last axis, which is kept."""
-  return _dot(x, weights.astype(x.dtype)[:, None]) / x.shape[-1]
+  weights = weights.astype(x.dtype)[:, None]
+  return jnp.matmul(x, weights, precision='highest') / x.shape[-1]
 
 
 def _sum_of_rows(x):
   """[..., d] -> [d]."""
-  rows = x.reshape(-1, x.shape[-1])
-  return _dot(jnp.ones(rows.shape[0], rows.dtype), rows)
+  return jnp.sum(x, axis=tuple(range(x.ndim - 1)))
