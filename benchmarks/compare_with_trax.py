@@ -8,7 +8,6 @@ figure for the temporary buffers of the compiled program.
   python benchmarks/compare_with_trax.py --only=small     # under a minute
   python benchmarks/compare_with_trax.py --only=layer --repeats=3
   python benchmarks/compare_with_trax.py --only=depth --output_dir=out
-
   python benchmarks/compare_with_trax.py --quick
 
 Writes compare_with_trax.json and a picture of the ratios in --output_dir. depth

@@ -112,14 +112,10 @@ def main():
         except WorkerError as e:
           parser.exit(1, f'error: {name}: {e}\n')
   print_table(turns, arguments.context)
-  medians = {
-    name: {
-      figure: statistics.median(turn[name][figure] for turn in turns)
-      for figure in turns[0][name]
-    }
+  bars = {
+    name: {'a token': statistics.median(turn[name]['token'] for turn in turns)}
     for name in peers
   }
-  bars = {name: {'a token': f['token']} for name, f in medians.items()}
   figure = results.bars(
     bars,
     'milliseconds a token',
