@@ -60,7 +60,9 @@ def bars(groups, xlabel, title, log=False, decimals=2):
     y = places[-1] + 1.7
   axes.set_yticks(ticks, labels=list(groups), fontsize=9)
   axes.invert_yaxis()
-  axes.set(xlabel=xlabel, xscale='log' if log else 'linear')
+  axes.set(xlabel=xlabel)
+  if log:
+    axes.set(xlabel=f'{xlabel}, logarithmic', xscale='log')
   axes.margins(x=0.12)
   style.open_axes(axes)
   axes.grid(axis='y', visible=False)
