@@ -44,11 +44,19 @@ def compare(groups, results, header, path, memory=False):
     memory: bool, whether XLA's memory is among the results.
   """
   what, unit = header
-  columns = [what, f'test, {unit}', *(['memory'] if memory else []), 'training']
+  # Seeds are those of weights and batches alike: so they pair runs.
+  columns = [what, f'test, {unit}', 'less the first, seed by seed']
+  columns += [*(['memory'] if memory else []), 'training']
   rows, curves = [], {}
+  first = None
   for label, runs in groups.items():
     found = [read(run, results) for run in runs]
-    row = [label, mean_and_spread([f['all: test, bits'] for f in found])]
+    bits = [f['all: test, bits'] for f in found]
+    first = first or bits
+    # A kind may have fewer seeds than the first.
+    less = [f'{b - f:+.3f}' for b, f in zip(bits, first, strict=False)]
+    beside = '' if bits is first else ', '.join(less)
+    row = [label, mean_and_spread(bits), beside]
     if memory:
       row.append(f'{found[0]["temporary memory, mib"]:.1f} MiB')
     rows.append([*row, minutes(found)])
