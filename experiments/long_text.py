@@ -42,7 +42,7 @@ VARIANTS = {
   'LSH-2': _runs('lsh2', rounds(2), LEAK, ABLATED),
   'LSH-4': _runs('lsh4', rounds(4)),
   'LSH-8': _runs('lsh8', rounds(8)),
-  'LSH-2, bfloat16': _runs('bfloat16', BFLOAT16)[:1],
+  'LSH-2, bfloat16': _runs('bfloat16', BFLOAT16),
   'trained without LSH': _runs('without', WITHOUT),
   "Trax's mode": _runs('trax_mode', TRAX_MODE, LEAK),
   "the paper's mode": _runs('paper_mode', PAPER_MODE, LEAK),

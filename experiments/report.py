@@ -53,8 +53,7 @@ def compare(groups, results, header, path, memory=False):
     found = [read(run, results) for run in runs]
     bits = [f['all: test, bits'] for f in found]
     first = first or bits
-    # A kind may have fewer seeds than the first.
-    less = [f'{b - f:+.3f}' for b, f in zip(bits, first, strict=False)]
+    less = [f'{b - f:+.3f}' for b, f in zip(bits, first, strict=True)]
     beside = '' if bits is first else ', '.join(less)
     row = [label, mean_and_spread(bits), beside]
     if memory:

@@ -107,11 +107,11 @@ def write_results(experiment, folder):
   'name,said,n_pictures',
   [
     ('duplication', '| LSH-4 | 51.00% | 51.00% |', 1),
-    ('short_text', '| reversible | 2.010 (2.000 to 2.020) | 10.0 MiB | 2.0', 1),
+    ('short_text', '| reversible | 2.010 (2.000 to 2.020) |  | 10.0 MiB |', 1),
     ('contribution', '| trained with zeros in its place | 2.040', 0),
     ('modes', '| +0.0000 ± 0.0000, +0.0010 ± 0.0010, +0.0020', 0),
-    ('rounds', '| LSH-8 | 2.040 (2.030 to 2.050) | 5.0 min |', 2),
-    ('bfloat16', '| bfloat16 | 2.030 | 4.0 min |', 1),
+    ('rounds', '| LSH-8 | 2.040 (2.030 to 2.050) | +0.030, +0.0', 2),
+    ('bfloat16', '2.040 (2.030 to 2.050) | +0.030, +0.030, +0.030 | 5', 1),
     ('depth', '| 20 | 14.0 MiB | 2.040 | 5.0 min |', 1),
   ],
 )
