@@ -2,6 +2,7 @@
 
 import statistics
 
+import numpy as np
 from runs import read
 
 from trax_reformer_ext.files import written_beside
@@ -67,29 +68,52 @@ def compare(groups, results, header, path, memory=False):
 def curves_plot(path, curves, ylabel):
   """Draws learning curves, one thin line a seed.
 
+  Where there are several seeds, a second panel has the differences from the
+  first label's curve of the same seed: their mean, lowest and highest.
+
   Args:
     path: pathlib.Path of a PNG.
-    curves: dict from labels to lists of curves, lists of (step, value).
+    curves: dict from labels to lists of curves, lists of (step, value), all of
+      the same steps.
     ylabel: str.
   """
-  figure, axes = _axes()
-  for (label, seeds), colour in zip(
-    curves.items(), colours_of(len(curves)), strict=True
-  ):
-    for i, curve in enumerate(seeds):
-      # The first evaluation is of untrained weights and would set the scale.
-      points = list(zip(*curve[1:], strict=True))
-      axes.plot(
-        *points, color=colour, linewidth=1.3, label=None if i else label
-      )
+  # The first evaluation is of untrained weights and would set the scale.
+  curves = {label: np.array(seeds)[:, 1:] for label, seeds in curves.items()}
+  first, *others = curves
+  paired = len(curves[first]) > 1
+  figure = new_figure(12 if paired else 8, 4.5)
+  axes, *beside = figure.subplots(1, 1 + paired, squeeze=False)[0]
+  colours = dict(zip(curves, colours_of(len(curves)), strict=True))
+  for label, seeds in curves.items():
+    lines = axes.plot(
+      *np.moveaxis(seeds, -1, 0).swapaxes(1, 2),
+      color=colours[label],
+      linewidth=1.3,
+    )
+    lines[0].set_label(label)
   axes.set(xlabel='step', ylabel=ylabel)
   literal_legend(axes, frameon=False)
+  open_axes(axes)
+  for axes in beside:
+    axes.axhline(0, color=colours[first], linewidth=1.3, label=first)
+    for label in others:
+      steps = curves[label][0, :, 0]
+      less = curves[label][..., 1] - curves[first][..., 1]
+      axes.plot(steps, less.mean(0), color=colours[label], label=label)
+      axes.fill_between(
+        steps, less.min(0), less.max(0), color=colours[label], alpha=0.15
+      )
+    axes.set(xlabel='step', ylabel=f'more than {first}, of the same seed')
+    literal_legend(axes, frameon=False)
+    open_axes(axes)
   _save(figure, path)
 
 
 def line_plot(path, lines, xlabel, ylabel, xticks):
   """Draws lines over named places."""
-  figure, axes = _axes()
+  figure = new_figure(8, 4.5)
+  axes = figure.subplots()
+  open_axes(axes)
   colours = colours_of(len(lines))
   for (label, points), colour, marker in zip(
     lines.items(), colours, 'osD^', strict=False
@@ -101,13 +125,6 @@ def line_plot(path, lines, xlabel, ylabel, xticks):
   axes.set_xticks(range(len(xticks)), labels=xticks)
   literal_legend(axes, frameon=False)
   _save(figure, path)
-
-
-def _axes():
-  figure = new_figure(8, 4.5)
-  axes = figure.subplots()
-  open_axes(axes)
-  return figure, axes
 
 
 def _save(figure, path):
