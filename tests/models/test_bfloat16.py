@@ -1,6 +1,7 @@
 """Activations in bfloat16."""
 
 import functools
+import random
 import re
 
 import jax
@@ -74,6 +75,19 @@ def test_loss_and_gradient_are_close_to_those_of_float32(name):
   )
   cosine = flat @ rounded_flat / np.linalg.norm(flat)
   assert cosine / np.linalg.norm(rounded_flat) > 0.99
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_the_same_seed_gives_the_same_weights(name):
+  def initial(**options):
+    random.seed(0)
+    model = MODELS[name](mode='train', **options)
+    tokens = jax.ShapeDtypeStruct((2, 16), np.int32)
+    inputs = tokens if model.n_in == 1 else (tokens, tokens)
+    return jax.jit(lambda: model.init(inputs, rng=KEY))()[0]
+
+  rounded = initial(activation_dtype='bfloat16')
+  jax.tree.map(np.testing.assert_array_equal, rounded, initial())
 
 
 def test_attention_and_feed_forward_multiply_bfloat16():

@@ -8,7 +8,10 @@ from trax import layers as tl
 from trax.layers import base
 
 from trax_reformer_ext.layers._common import as_tuple, check, configurable
-from trax_reformer_ext.layers.normalisation import LayerNorm
+from trax_reformer_ext.layers.normalisation import (
+  LayerNorm,
+  check_activation_dtype,
+)
 from trax_reformer_ext.ops.chunks import pad_to_multiple
 from trax_reformer_ext.ops.linear import linear
 from trax_reformer_ext.ops.loops import scan_slices, zeros_after
@@ -142,28 +145,6 @@ def _in_slices_bwd(layer, inputs, d_y):
 _in_slices.defvjp(_in_slices_fwd, _in_slices_bwd)
 
 
-def cast_to(owner, dtype):
-  """A layer that casts activations, which are float32 before.
-
-  Args:
-    owner: str, whose parameter activation_dtype is.
-    dtype: str, 'float32' or 'bfloat16'.
-
-  Returns:
-    A list of layers, empty for 'float32'.
-
-  Raises:
-    ReformerError: another dtype.
-  """
-  check(
-    dtype in ('float32', 'bfloat16'),
-    f"{owner}.activation_dtype is {dtype!r}: give 'float32' or 'bfloat16'",
-  )
-  if dtype == 'float32':
-    return []
-  return [base.Fn(f'To_{dtype}', lambda x: x.astype(dtype))]
-
-
 class _Dense(tl.Dense):
   """trax.layers.Dense in its input's dtype, with gradients by ops.linear."""
 
@@ -228,10 +209,10 @@ def ChunkedFeedForward(
   Raises:
     ReformerError: another dtype than 'float32' and 'bfloat16'.
   """
+  check_activation_dtype('ChunkedFeedForward', activation_dtype)
   drop = lambda rate: tl.Dropout(rate=rate, shared_axes=[-2], mode=mode)
   block = tl.Serial(
-    LayerNorm(center=center_layernorm, epsilon=layer_norm_epsilon),
-    cast_to('ChunkedFeedForward', activation_dtype),
+    LayerNorm(center_layernorm, layer_norm_epsilon, activation_dtype),
     _Dense(d_ff),
     drop(dropout if ff_dropout is None else ff_dropout),
     activation(),

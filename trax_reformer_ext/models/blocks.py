@@ -15,8 +15,10 @@ from trax_reformer_ext.layers import (
   ReversibleSerial,
   ReversibleSwap,
 )
-from trax_reformer_ext.layers.chunked import cast_to
-from trax_reformer_ext.layers.normalisation import LayerNorm
+from trax_reformer_ext.layers.normalisation import (
+  LayerNorm,
+  check_activation_dtype,
+)
 
 _STATEFUL_TRAX_ATTENTION = (
   'LSHSelfAttention',
@@ -265,10 +267,10 @@ def check_dense(model, ff_sparsity):
 
 def _attention_half(layer, name, block, *before):
   """Attention to normalised features as a half-residual, and a swap."""
-  cast = cast_to(block.model, block.activation_dtype)
-  normalised = LayerNorm(epsilon=block.layer_norm_epsilon)
-  if cast:
-    normalised = tl.Serial(normalised, cast)
+  check_activation_dtype(block.model, block.activation_dtype)
+  normalised = LayerNorm(
+    epsilon=block.layer_norm_epsilon, activation_dtype=block.activation_dtype
+  )
   half = ReversibleHalfResidual(
     Chunked(normalised, block.ff_chunk_size),
     *before,
