@@ -84,28 +84,22 @@ def curves_plot(path, curves, ylabel):
   figure = new_figure(12 if paired else 8, 4.5)
   axes, *beside = figure.subplots(1, 1 + paired, squeeze=False)[0]
   colours = dict(zip(curves, colours_of(len(curves)), strict=True))
+  steps = curves[first][0, :, 0]
   for label, seeds in curves.items():
     lines = axes.plot(
-      *np.moveaxis(seeds, -1, 0).swapaxes(1, 2),
-      color=colours[label],
-      linewidth=1.3,
+      steps, seeds[..., 1].T, color=colours[label], linewidth=1.3
     )
     lines[0].set_label(label)
-  axes.set(xlabel='step', ylabel=ylabel)
-  literal_legend(axes, frameon=False)
-  open_axes(axes)
+  _finish(axes, 'step', ylabel)
   for axes in beside:
     axes.axhline(0, color=colours[first], linewidth=1.3, label=first)
     for label in others:
-      steps = curves[label][0, :, 0]
       less = curves[label][..., 1] - curves[first][..., 1]
       axes.plot(steps, less.mean(0), color=colours[label], label=label)
       axes.fill_between(
         steps, less.min(0), less.max(0), color=colours[label], alpha=0.15
       )
-    axes.set(xlabel='step', ylabel=f'more than {first}, of the same seed')
-    literal_legend(axes, frameon=False)
-    open_axes(axes)
+    _finish(axes, 'step', f'more than {first}, of the same seed')
   _save(figure, path)
 
 
@@ -113,7 +107,6 @@ def line_plot(path, lines, xlabel, ylabel, xticks):
   """Draws lines over named places."""
   figure = new_figure(8, 4.5)
   axes = figure.subplots()
-  open_axes(axes)
   colours = colours_of(len(lines))
   for (label, points), colour, marker in zip(
     lines.items(), colours, 'osD^', strict=False
@@ -121,10 +114,15 @@ def line_plot(path, lines, xlabel, ylabel, xticks):
     axes.plot(
       *zip(*points, strict=True), color=colour, marker=marker, label=label
     )
-  axes.set(xlabel=xlabel, ylabel=ylabel)
   axes.set_xticks(range(len(xticks)), labels=xticks)
-  literal_legend(axes, frameon=False)
+  _finish(axes, xlabel, ylabel)
   _save(figure, path)
+
+
+def _finish(axes, xlabel, ylabel):
+  axes.set(xlabel=xlabel, ylabel=ylabel)
+  literal_legend(axes, frameon=False)
+  open_axes(axes)
 
 
 def _save(figure, path):
