@@ -1,7 +1,9 @@
 """Table 2: copying, by rounds of hashing in training and in evaluation."""
 
-from report import line_plot, table
-from runs import Run, read
+import statistics
+
+from report import line_plot, minutes, table
+from runs import Run, read, with_seeds
 
 _LSH = 'trax_reformer_ext.LSHSelfAttention'
 _TYPE = 'trax_reformer_ext.ReformerLM.attention_type'
@@ -9,7 +11,7 @@ _FULL = (
   f'{_TYPE} = @trax_reformer_ext.SelfAttention',
   'trax_reformer_ext.SelfAttention.share_qk = True',
 )
-_SEEDS = 3  # of the hash rotations in evaluation
+_HASH_SEEDS = 3  # in evaluation
 EVALUATED = ('full', 'LSH-8', 'LSH-4', 'LSH-2', 'LSH-1')
 TRAINED = ('full', 'LSH-4', 'LSH-2', 'LSH-1')
 
@@ -22,49 +24,64 @@ def _attention(kind):
 
 
 def _evaluation(kind):
-  seeds = [] if kind == 'full' else [f'--hash_seeds={_SEEDS}']
+  seeds = [] if kind == 'full' else [f'--hash_seeds={_HASH_SEEDS}']
   bindings = [f'--config={binding}' for binding in _attention(kind)]
   return ['--split=test', *seeds, *bindings]
 
 
-RUNS = [
-  Run(
-    f'duplication/{kind.lower()}',
-    'duplication',
-    _attention(kind),
-    {evaluated: _evaluation(evaluated) for evaluated in EVALUATED},
+_BY_KIND = {
+  kind: with_seeds(
+    Run(
+      f'duplication/{kind.lower()}',
+      'duplication',
+      _attention(kind),
+      {evaluated: _evaluation(evaluated) for evaluated in EVALUATED},
+    )
   )
   for kind in TRAINED
-]
+}
+RUNS = [run for runs in _BY_KIND.values() for run in runs]
 
 
 def accuracies(results):
-  """dict from (trained, evaluated) to accuracies, one a seed."""
-  found = {}
-  for run, trained in zip(RUNS, TRAINED, strict=True):
-    figures = read(run, results)
-    for evaluated in EVALUATED:
-      found[trained, evaluated] = [
-        value
-        for what, value in figures.items()
-        if what.startswith(f'{evaluated}: ') and what.endswith(', accuracy')
-      ]
-  return found
+  """dict from (trained, evaluated) to accuracies, the mean of hash seeds each.
+
+  There is one a training seed.
+  """
+  return {
+    (trained, evaluated): [
+      _accuracy(read(run, results), evaluated) for run in runs
+    ]
+    for trained, runs in _BY_KIND.items()
+    for evaluated in EVALUATED
+  }
+
+
+def _accuracy(figures, evaluated):
+  return statistics.mean(
+    value
+    for what, value in figures.items()
+    if what.startswith(f'{evaluated}: ') and what.endswith(', accuracy')
+  )
 
 
 def report(results, pictures):
   found = accuracies(results)
-  mean = {key: sum(a) / len(a) for key, a in found.items()}
   rows = [
-    [trained, *(f'{mean[trained, e]:.2%}' for e in EVALUATED)]
-    for trained in TRAINED
+    [
+      trained,
+      *(_mean_and_range(found[trained, e]) for e in EVALUATED),
+      minutes([read(run, results) for run in runs]),
+    ]
+    for trained, runs in _BY_KIND.items()
   ]
-  print(table(['trained with', *EVALUATED], rows))
+  print(table(['accuracy, %, trained with', *EVALUATED, 'training'], rows))
   line_plot(
     pictures / 'duplication.png',
     {
       f'trained with {t}': [
-        (i, 100 * mean[t, e]) for i, e in enumerate(reversed(EVALUATED))
+        (i, 100 * statistics.mean(found[t, e]))
+        for i, e in enumerate(reversed(EVALUATED))
       ]
       for t in TRAINED
     },
@@ -72,3 +89,11 @@ def report(results, pictures):
     ylabel='accuracy, %',
     xticks=list(reversed(EVALUATED)),
   )
+
+
+def _mean_and_range(accuracies):
+  mean, *ends = (
+    f'{100 * a:.1f}'
+    for a in (statistics.mean(accuracies), min(accuracies), max(accuracies))
+  )
+  return f'{mean} ({" to ".join(ends)})'

@@ -17,6 +17,8 @@ CONFIGS = HERE / 'configs'
 RESULTS = HERE / 'results'
 COMMAND = [sys.executable, '-m', 'trax_reformer_ext']
 _COLUMNS = ('what', 'step', 'value')
+# What feeds a config, other than text.
+_STREAMS = {'images': 'image_inputs', 'duplication': 'duplication_inputs'}
 _EVALUATED = (
   r'^(?P<what>.+): (?P<bits>[\d.]+) bits/dim, accuracy (?P<accuracy>[\d.]+)$'
 )
@@ -49,7 +51,7 @@ class Run(NamedTuple):
 
 def with_seeds(run, n=3):
   """The same run with n seeds, of the weights and of the batches."""
-  stream = 'image_inputs' if run.config == 'images' else 'text_inputs'
+  stream = _STREAMS.get(run.config, 'text_inputs')
   return [
     run._replace(
       name=f'{run.name}-seed{seed}',
