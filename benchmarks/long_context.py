@@ -2,11 +2,14 @@
 
 reformer_1m.gin by the real command line, in a process of its own: training
 steps with optimizer and checkpoint. Peak memory is that process's own (its
-resource usage), beside what XLA sets aside for a step (memory_analysis).
+resource usage), beside what XLA sets aside for a step (memory_analysis). With
+--in_process the same steps without data pipeline and checkpoint, on the device
+that JAX chooses, and its peak beside XLA's figure: for GPUs.
 
   python benchmarks/long_context.py  # 1,048,576 bytes, 6 layers: ~40 min
   python benchmarks/long_context.py --length=524288
   python benchmarks/long_context.py --layers=12 --steps=0  # XLA's figure alone
+  python benchmarks/long_context.py --in_process --steps=20  # on a GPU
   python benchmarks/long_context.py --quick
 
 Reads enwik8_first_4000000_bytes.xz in REFORMER_DATA. Adds to long_context.json
@@ -15,10 +18,12 @@ in --output_dir, and draws memory by length of all that is in it.
 
 import argparse
 import json
+import lzma
 import os
 import pathlib
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -37,6 +42,7 @@ from trax import optimizers, shapes
 
 _CONFIGS = pathlib.Path(__file__).parents[1] / 'gin_configs'
 _DATA = 'enwik8_first_4000000_bytes.xz'
+_OPTIMIZER = optimizers.Adam(0.001, clip_grad_norm=1.0)
 
 
 def main():
@@ -46,6 +52,9 @@ def main():
   parser.add_argument('--length', type=int, default=2**20)
   parser.add_argument('--layers', type=int, default=6)
   parser.add_argument('--steps', type=int, default=4)
+  parser.add_argument(
+    '--in_process', action='store_true', help='on a GPU, with its own peak'
+  )
   parser.add_argument('--output_dir', default='.', help='for the results')
   parser.add_argument(
     '--quick', action='store_true', help='16,384 bytes, 2 layers, 2 steps'
@@ -56,23 +65,36 @@ def main():
   data = pathlib.Path(os.environ.get('REFORMER_DATA', '.')) / _DATA
   if arguments.steps and not data.exists():
     parser.exit(1, f'error: no {data}: set REFORMER_DATA\n')
+  if arguments.in_process and not jax.devices()[0].memory_stats():
+    parser.error('--in_process measures memory that JAX has none of on CPUs')
+  step, state = make_step(arguments.length, arguments.layers)
+  xla_mib = step.memory_analysis().temp_size_in_bytes / 2**20
   found = dict(
     length=arguments.length,
     layers=arguments.layers,
     jax=jax.__version__,
-    xla_mib=xla_memory(arguments.length, arguments.layers),
+    xla_mib=xla_mib,
   )
-  print(f'XLA sets aside {found["xla_mib"]:.0f} MiB for a step', flush=True)
-  if arguments.steps:
+  print(f'XLA sets aside {xla_mib:.0f} MiB for a step', flush=True)
+  label = f'{arguments.length:,} bytes, {arguments.layers} layers'
+  if arguments.in_process:
+    label += f', {jax.devices()[0].device_kind}'
+    found |= train_here(data, arguments.length, arguments.steps, step, state)
+  elif arguments.steps:
+    del step, state
     found |= train(data, arguments.length, arguments.layers, arguments.steps)
   print(json.dumps(found, indent=1))
   path = pathlib.Path(arguments.output_dir) / 'long_context.json'
   everything = json.loads(path.read_text()) if path.exists() else {}
-  everything[f'{found["length"]:,} bytes, {found["layers"]} layers'] = found
+  everything[label] = found
   memory = {
     label: {
       name: f[key]
-      for name, key in (("XLA's", 'xla_mib'), ('the process', 'peak_mib'))
+      for name, key in (
+        ("XLA's", 'xla_mib'),
+        ('the process', 'peak_mib'),
+        ('the device', 'device_peak_mib'),
+      )
       if key in f
     }
     for label, f in everything.items()
@@ -85,46 +107,86 @@ def main():
   )
 
 
-def xla_memory(length, n_layers):
-  """MiB of temporary memory of a training step, compiled and not run."""
+def make_step(length, n_layers):
+  """A training step, compiled and not run.
+
+  Returns:
+    (step, (weights, slots, state)): step is a compiled function of weights,
+    slots, the number of the step, batch, state, random key and the optimizer's
+    options that returns (loss, state, (weights, slots)).
+  """
   gin.parse_config_file(str(_CONFIGS / 'models/reformer_lm_1m.gin'))
   model = tl.Serial(
     ext.ReformerLM(mode='train', n_layers=n_layers),
     ext.ChunkedCrossEntropyLoss(),
   )
-  like = lambda length: tuple(
-    shapes.ShapeDtype((1, length), dtype)
-    for dtype in (np.int32, np.int32, np.float32)
+  model.init(
+    tuple(shapes.ShapeDtype(x.shape, x.dtype) for x in _batch_like(1024))
   )
-  model.init(like(1024))
-  optimizer = optimizers.Adam(0.001, clip_grad_norm=1.0)
-  optimizer.tree_init(model.weights)
+  _OPTIMIZER.tree_init(model.weights)
   gradients = jax.value_and_grad(model.pure_fn, argnums=1, has_aux=True)
 
-  def update(weights, slots, batch, state, rng, options):
+  def update(weights, slots, i, batch, state, rng, options):
     (loss, state), grads = gradients(batch, weights, state, rng)
-    return (
-      loss,
-      state,
-      optimizer.tree_update(
-        1, grads, weights, slots, options, store_slots=False
-      ),
+    weights, slots, _ = _OPTIMIZER.tree_update(
+      i, grads, weights, slots, options, store_slots=False
     )
+    return loss, state, (weights, slots)
 
-  batch = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in like(length))
-  compiled = (
-    jax.jit(update)
-    .lower(
-      model.weights,
-      optimizer.slots,
-      batch,
-      model.state,
-      jax.random.PRNGKey(0),
-      jax.tree.map(np.asarray, optimizer.opt_params),
-    )
-    .compile()
+  step = jax.jit(update, donate_argnums=(0, 1)).lower(
+    model.weights,
+    _OPTIMIZER.slots,
+    np.int32(1),
+    _batch_like(length),
+    model.state,
+    jax.random.PRNGKey(0),
+    _options(),
   )
-  return compiled.memory_analysis().temp_size_in_bytes / 2**20
+  return step.compile(), (model.weights, _OPTIMIZER.slots, model.state)
+
+
+def _options():
+  return jax.tree.map(np.asarray, _OPTIMIZER.opt_params)
+
+
+def _batch_like(length):
+  shape = 1, length
+  return tuple(
+    jax.ShapeDtypeStruct(shape, dtype)
+    for dtype in (np.int32, np.int32, np.float32)
+  )
+
+
+def train_here(data, length, n_steps, step, state):
+  """Trains with step, of make_step, on the sequences of data in turn.
+
+  Returns:
+    dict: bits per byte of every step, median seconds of a step after the first,
+    the device's peak in MiB.
+  """
+  weights, slots, state = state
+  ids = 2 + np.frombuffer(lzma.decompress(data.read_bytes()), np.uint8)
+  ids = ids[: len(ids) // length * length].reshape(-1, 1, length)
+  ids = ids.astype(np.int32)
+  bits, times = [], []
+  for i in range(n_steps):
+    x = ids[i % len(ids)]
+    batch = x, x, np.ones(x.shape, np.float32)
+    started = time.perf_counter()
+    rng = jax.random.PRNGKey(i)
+    loss, state, (weights, slots) = step(
+      weights, slots, np.int32(i + 1), batch, state, rng, _options()
+    )
+    bits.append(round(float(loss) / np.log(2), 4))
+    times.append(time.perf_counter() - started)
+    print(f'step {i + 1}: {bits[-1]} bits/byte, {times[-1]:.2f} s', flush=True)
+  stats = jax.devices()[0].memory_stats()
+  return dict(
+    sequences=len(ids),
+    bits_per_byte=bits,
+    seconds_per_step=round(statistics.median(times[1:] or times), 3),
+    device_peak_mib=stats['peak_bytes_in_use'] >> 20,
+  )
 
 
 def train(data, length, n_layers, n_steps):

@@ -29,8 +29,8 @@ run = functools.partial(reference.run_attention, local_attention)
 def every_way(request, monkeypatch):
   """Runs every test with all chunks at once, and few by few."""
   if request.param == 'windows':
-    monkeypatch.setattr(chunked_attention, '_GROUP_BYTES', 1)
-    monkeypatch.setattr(chunked_attention, '_WINDOW_BYTES', 2 * 4 * 4 * 8 * 4)
+    room = 2 * 4 * 4 * 8 * 4
+    monkeypatch.setattr(chunked_attention, 'scores_bytes', lambda: room)
 
 
 # causal, masked, shared_qk, wrap, look, length

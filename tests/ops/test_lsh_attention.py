@@ -33,8 +33,8 @@ def every_way(request, monkeypatch):
   module = importlib.import_module('trax_reformer_ext.ops.lsh_attention')
   monkeypatch.setattr(module, '_DENSE_UP_TO', up_to)
   if request.param == 'windows':
-    monkeypatch.setattr(chunked_attention, '_GROUP_BYTES', 1)
-    monkeypatch.setattr(chunked_attention, '_WINDOW_BYTES', 3 * 4 * 4 * 8 * 4)
+    room = 3 * 4 * 4 * 8 * 4
+    monkeypatch.setattr(chunked_attention, 'scores_bytes', lambda: room)
 
 
 def make_case(seed, batch, heads, rounds, length, masked=False, d_qk=8, d_v=5):
@@ -276,7 +276,8 @@ def test_one_head_after_another_gives_the_same(mode, monkeypatch):
   together = run(q, v, buckets, mask, d_out, **options)
   # Room for one head, and for two of six.
   for room in (1, 2 * 2 * 16 * 8 * 4):
-    monkeypatch.setattr(chunked_attention, '_GROUP_BYTES', room)
+    give = functools.partial(int, room)
+    monkeypatch.setattr(chunked_attention, 'scores_bytes', give)
     apart = run(q, v, buckets, mask, d_out, **options)
     for x, y in zip(
       jax.tree.leaves(apart), jax.tree.leaves(together), strict=True

@@ -20,15 +20,12 @@ import numpy as np
 
 from trax_reformer_ext.ops.look import MASKED
 from trax_reformer_ext.ops.loops import map_onto
+from trax_reformer_ext.ops.platforms import scores_bytes
 from trax_reformer_ext.ops.views import Dense, Rounds
 from trax_reformer_ext.ops.windows import over_windows
 
 # Added to the mean square of a key before it divides, as in Trax.
 _EPSILON = 1e-6
-# Scores of the heads that are computed together fill about this many bytes.
-_GROUP_BYTES = 2**22
-# Where those of one head take more, windows of its chunks take about as many.
-_WINDOW_BYTES = 2**22
 
 
 def chunked_attention(q, k, v, key_position, orders, multiplier, *, look):
@@ -89,7 +86,7 @@ def dropout_multiplier(rng, rate, look, length):
 
 def _group_size(n, bytes_each):
   """The largest divisor of n whose scores fit the budget, at least 1."""
-  most = max(1, min(n, _GROUP_BYTES // bytes_each))
+  most = max(1, min(n, scores_bytes() // bytes_each))
   return next(g for g in range(most, 0, -1) if n % g == 0)
 
 
@@ -270,7 +267,7 @@ def _over_chunks(fn, look, orders, view, q):
   """fn(view), in windows where the scores of one sequence are too many."""
   n, length, _ = q.shape
   rows, width = look.block(length)
-  most = max(1, _WINDOW_BYTES // (4 * rows * width))
+  most = max(1, scores_bytes() // (4 * rows * width))
   n_rounds = 1 if orders is None else orders.rank.shape[1]
   if look.dense or n > 1 or n_rounds * length // rows <= most:
     return fn(view)
