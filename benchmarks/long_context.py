@@ -165,9 +165,9 @@ def train_here(data, length, n_steps, step, state):
     the device's peak in MiB.
   """
   weights, slots, state = state
-  ids = 2 + np.frombuffer(lzma.decompress(data.read_bytes()), np.uint8)
+  ids = np.frombuffer(lzma.decompress(data.read_bytes()), np.uint8)
   ids = ids[: len(ids) // length * length].reshape(-1, 1, length)
-  ids = ids.astype(np.int32)
+  ids = 2 + ids.astype(np.int32)
   bits, times = [], []
   for i in range(n_steps):
     x = ids[i % len(ids)]
