@@ -66,7 +66,7 @@ def main():
   if arguments.steps and not data.exists():
     parser.exit(1, f'error: no {data}: set REFORMER_DATA\n')
   if arguments.in_process and not jax.devices()[0].memory_stats():
-    parser.error('--in_process measures memory that JAX has none of on CPUs')
+    parser.error('--in_process is for GPUs: JAX tells no peak of a CPU')
   step, state = make_step(arguments.length, arguments.layers)
   xla_mib = step.memory_analysis().temp_size_in_bytes / 2**20
   found = dict(
@@ -79,10 +79,12 @@ def main():
   label = f'{arguments.length:,} bytes, {arguments.layers} layers'
   if arguments.in_process:
     label += f', {jax.devices()[0].device_kind}'
-    found |= train_here(data, arguments.length, arguments.steps, step, state)
-  elif arguments.steps:
-    del step, state
-    found |= train(data, arguments.length, arguments.layers, arguments.steps)
+  if arguments.steps:
+    what = data, arguments.length, arguments.steps
+    if arguments.in_process:
+      found |= train_here(*what, step, state)
+    else:
+      found |= train(*what, arguments.layers)
   print(json.dumps(found, indent=1))
   path = pathlib.Path(arguments.output_dir) / 'long_context.json'
   everything = json.loads(path.read_text()) if path.exists() else {}
@@ -189,7 +191,7 @@ def train_here(data, length, n_steps, step, state):
   )
 
 
-def train(data, length, n_layers, n_steps):
+def train(data, length, n_steps, n_layers):
   """Trains by the command line.
 
   Returns:
