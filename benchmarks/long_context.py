@@ -42,7 +42,6 @@ from trax import optimizers, shapes
 
 _CONFIGS = pathlib.Path(__file__).parents[1] / 'gin_configs'
 _DATA = 'enwik8_first_4000000_bytes.xz'
-_OPTIMIZER = optimizers.Adam(0.001, clip_grad_norm=1.0)
 
 
 def main():
@@ -114,8 +113,8 @@ def make_step(length, n_layers):
 
   Returns:
     (step, (weights, slots, state)): step is a compiled function of weights,
-    slots, the number of the step, batch, state, random key and the optimizer's
-    options that returns (loss, state, (weights, slots)).
+    slots, the number of the step, batch, state and random key that returns
+    (loss, state, (weights, slots)).
   """
   gin.parse_config_file(str(_CONFIGS / 'models/reformer_lm_1m.gin'))
   model = tl.Serial(
@@ -125,30 +124,26 @@ def make_step(length, n_layers):
   model.init(
     tuple(shapes.ShapeDtype(x.shape, x.dtype) for x in _batch_like(1024))
   )
-  _OPTIMIZER.tree_init(model.weights)
+  optimizer = optimizers.Adam(0.001, clip_grad_norm=1.0)
+  optimizer.tree_init(model.weights)
   gradients = jax.value_and_grad(model.pure_fn, argnums=1, has_aux=True)
 
-  def update(weights, slots, i, batch, state, rng, options):
+  def update(weights, slots, i, batch, state, rng):
     (loss, state), grads = gradients(batch, weights, state, rng)
-    weights, slots, _ = _OPTIMIZER.tree_update(
-      i, grads, weights, slots, options, store_slots=False
+    weights, slots, _ = optimizer.tree_update(
+      i, grads, weights, slots, optimizer.opt_params, store_slots=False
     )
     return loss, state, (weights, slots)
 
   step = jax.jit(update, donate_argnums=(0, 1)).lower(
     model.weights,
-    _OPTIMIZER.slots,
+    optimizer.slots,
     np.int32(1),
     _batch_like(length),
     model.state,
     jax.random.PRNGKey(0),
-    _options(),
   )
-  return step.compile(), (model.weights, _OPTIMIZER.slots, model.state)
-
-
-def _options():
-  return jax.tree.map(np.asarray, _OPTIMIZER.opt_params)
+  return step.compile(), (model.weights, optimizer.slots, model.state)
 
 
 def _batch_like(length):
@@ -177,7 +172,7 @@ def train_here(data, length, n_steps, step, state):
     started = time.perf_counter()
     rng = jax.random.PRNGKey(i)
     loss, state, (weights, slots) = step(
-      weights, slots, np.int32(i + 1), batch, state, rng, _options()
+      weights, slots, np.int32(i + 1), batch, state, rng
     )
     bits.append(round(float(loss) / np.log(2), 4))
     times.append(time.perf_counter() - started)

@@ -2,7 +2,7 @@
 
 import statistics
 
-from report import line_plot, minutes, table
+from report import line_plot, mean_and_spread, minutes, table
 from runs import Run, read, with_seeds
 
 _LSH = 'trax_reformer_ext.LSHSelfAttention'
@@ -43,44 +43,30 @@ _BY_KIND = {
 RUNS = [run for runs in _BY_KIND.values() for run in runs]
 
 
-def accuracies(results):
-  """dict from (trained, evaluated) to accuracies, the mean of hash seeds each.
-
-  There is one a training seed.
-  """
-  return {
-    (trained, evaluated): [
-      _accuracy(read(run, results), evaluated) for run in runs
-    ]
+def report(results, pictures):
+  found = {
+    trained: [read(run, results) for run in runs]
     for trained, runs in _BY_KIND.items()
+  }
+  accuracy = {
+    (trained, evaluated): [_accuracy(f, evaluated) for f in figures]
+    for trained, figures in found.items()
     for evaluated in EVALUATED
   }
-
-
-def _accuracy(figures, evaluated):
-  return statistics.mean(
-    value
-    for what, value in figures.items()
-    if what.startswith(f'{evaluated}: ') and what.endswith(', accuracy')
-  )
-
-
-def report(results, pictures):
-  found = accuracies(results)
   rows = [
     [
       trained,
-      *(_mean_and_range(found[trained, e]) for e in EVALUATED),
-      minutes([read(run, results) for run in runs]),
+      *(mean_and_spread(accuracy[trained, e], 1) for e in EVALUATED),
+      minutes(figures),
     ]
-    for trained, runs in _BY_KIND.items()
+    for trained, figures in found.items()
   ]
   print(table(['accuracy, %, trained with', *EVALUATED, 'training'], rows))
   line_plot(
     pictures / 'duplication.png',
     {
       f'trained with {t}': [
-        (i, 100 * statistics.mean(found[t, e]))
+        (i, statistics.mean(accuracy[t, e]))
         for i, e in enumerate(reversed(EVALUATED))
       ]
       for t in TRAINED
@@ -91,9 +77,10 @@ def report(results, pictures):
   )
 
 
-def _mean_and_range(accuracies):
-  mean, *ends = (
-    f'{100 * a:.1f}'
-    for a in (statistics.mean(accuracies), min(accuracies), max(accuracies))
+def _accuracy(figures, evaluated):
+  """The accuracy of a training run in %, the mean of the hash seeds."""
+  return 100 * statistics.mean(
+    value
+    for what, value in figures.items()
+    if what.startswith(f'{evaluated}: ') and what.endswith(', accuracy')
   )
-  return f'{mean} ({" to ".join(ends)})'

@@ -20,12 +20,15 @@ def table(header, rows):
   return ''.join(f'| {" | ".join(line)} |\n' for line in lines)
 
 
-def mean_and_spread(values):
+def mean_and_spread(values, decimals=3):
   """The mean, and the lowest and highest of several seeds."""
-  mean = statistics.mean(values)
+  mean, lowest, highest = (
+    f'{x:.{decimals}f}'
+    for x in (statistics.mean(values), min(values), max(values))
+  )
   if len(values) == 1:
-    return f'{mean:.3f}'
-  return f'{mean:.3f} ({min(values):.3f} to {max(values):.3f})'
+    return mean
+  return f'{mean} ({lowest} to {highest})'
 
 
 def minutes(found):
