@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from trax_reformer_ext.ops.chunked_attention import normalised_keys
+from trax_reformer_ext.ops.keys import normalised_keys
 from trax_reformer_ext.ops.sorting import bucket_ends, sort_by_bucket
 
 

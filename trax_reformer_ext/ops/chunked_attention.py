@@ -18,17 +18,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from trax_reformer_ext.ops import fused_attention
+from trax_reformer_ext.ops.keys import (
+  inverse_norm,
+  normalised_keys,
+  normalised_keys_bwd,
+)
 from trax_reformer_ext.ops.look import MASKED
 from trax_reformer_ext.ops.loops import map_onto
 from trax_reformer_ext.ops.platforms import scores_bytes
 from trax_reformer_ext.ops.views import Dense, Rounds
 from trax_reformer_ext.ops.windows import over_windows
 
-# Added to the mean square of a key before it divides, as in Trax.
-_EPSILON = 1e-6
 
-
-def chunked_attention(q, k, v, key_position, orders, multiplier, *, look):
+def chunked_attention(
+  q,
+  k,
+  v,
+  key_position,
+  orders,
+  multiplier,
+  *,
+  look,
+  implementation='xla',
+):
   """Attends within chunks of every round's order, as one softmax a query.
 
   out_i = sum_j m_ij exp(q_i . k_j - z_i) v_j over the allowed pairs (round,
@@ -48,21 +61,24 @@ def chunked_attention(q, k, v, key_position, orders, multiplier, *, look):
     multiplier: float32 of the shape look.block(length), dropout of the
       attention weights, shared by all blocks (as in Trax); or None.
     look: Look.
+    implementation: 'xla'; 'fused', one kernel for GPUs; or 'interpreted', the
+      kernel's program by JAX's operations, for tests.
 
   Returns:
     [n, length, d_v], dtype of v. Scores, softmax and sums are float32.
   """
   n_rounds = 1 if orders is None else orders.rank.shape[1]
   n, length = q.shape[:2]
-  rows, width = look.block(length)
-  n_blocks = 1 if look.dense else n_rounds * length // rows
-  group = _group_size(n, n_blocks * rows * width * 4)
-  return _attention(look, group, q, k, v, key_position, orders, multiplier)
-
-
-def normalised_keys(q):
-  """The keys of shared query-key attention: q / |q|, any leading shape."""
-  return (q * _inverse_norm(q.astype(jnp.float32))).astype(q.dtype)
+  if implementation == 'xla':
+    rows, width = look.block(length)
+    n_blocks = 1 if look.dense else n_rounds * length // rows
+    group = _group_size(n, n_blocks * rows * width * 4, scores_bytes())
+  else:
+    bytes_each = fused_attention.bytes_by_round(q, k, v, n_rounds)
+    group = _group_size(n, bytes_each, fused_attention.BYTES_BY_ROUND)
+  return _attention(
+    look, group, implementation, q, k, v, key_position, orders, multiplier
+  )
 
 
 def dropout_multiplier(rng, rate, look, length):
@@ -84,9 +100,9 @@ def dropout_multiplier(rng, rate, look, length):
   return keep.astype(jnp.float32) / (1 - rate)
 
 
-def _group_size(n, bytes_each):
-  """The largest divisor of n whose scores fit the budget, at least 1."""
-  most = max(1, min(n, scores_bytes() // bytes_each))
+def _group_size(n, bytes_each, budget):
+  """The largest divisor of n whose bytes fit the budget, at least 1."""
+  most = max(1, min(n, budget // max(1, bytes_each)))
   return next(g for g in range(most, 0, -1) if n % g == 0)
 
 
@@ -101,30 +117,43 @@ def _over_groups(fn, group, onto, *arrays):
   return jax.tree.map(merge, map_onto(fn, onto, *arrays))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _attention(look, group, q, k, v, key_position, orders, multiplier):
-  return _run_forward(
-    look, group, False, q, k, v, key_position, orders, multiplier
-  )[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _attention(look, group, implementation, *inputs):
+  return _run_forward(look, group, implementation, False, *inputs)[0]
 
 
-def _run_forward(look, group, keep, q, k, v, key_position, orders, multiplier):
-  forward = functools.partial(_forward, look, keep, multiplier)
+def _run_forward(
+  look, group, implementation, keep, q, k, v, key_position, orders, multiplier
+):
+  if implementation == 'xla':
+    forward = functools.partial(_forward, look, keep, multiplier)
+  else:
+    interpret = implementation == 'interpreted'
+    forward = functools.partial(
+      fused_attention.forward, look, interpret, multiplier
+    )
   kept = jnp.zeros(q.shape[:2] + (q.shape[1],), jnp.float32) if keep else None
   onto = v, v[..., 0].astype(jnp.float32), kept
   return _over_groups(forward, group, onto, q, k, v, key_position, orders)
 
 
-def _attention_fwd(look, group, q, k, v, key_position, orders, multiplier):
+def _attention_fwd(look, group, implementation, *inputs):
+  q, _, v, *_ = inputs
   keep = look.dense and q.shape[1] <= q.shape[2] + v.shape[2]
-  inputs = q, k, v, key_position, orders, multiplier
-  results = _run_forward(look, group, keep, *inputs)
+  keep = keep and implementation == 'xla'
+  results = _run_forward(look, group, implementation, keep, *inputs)
   return results[0], (*inputs, *results)
 
 
-def _attention_bwd(look, group, saved, d_out):
+def _attention_bwd(look, group, implementation, saved, d_out):
   q, k, v, key_position, orders, multiplier, *results = saved
-  backward = functools.partial(_backward, look, multiplier)
+  if implementation == 'xla':
+    backward = functools.partial(_backward, look, multiplier)
+  else:
+    interpret = implementation == 'interpreted'
+    backward = functools.partial(
+      fused_attention.backward, look, interpret, multiplier
+    )
   onto = q, k, v
   dq, dk, dv = _over_groups(
     backward, group, onto, q, k, v, key_position, orders, *results, d_out
@@ -255,7 +284,8 @@ def _gradients(
   d_values = view.unlook(d_values)
   if not look.shared_qk:
     return d_queries, (d_keys, d_values)
-  d_near = _normalised_bwd(near.astype(jnp.float32), d_keys)
+  x = near.astype(jnp.float32)
+  d_near = normalised_keys_bwd(x, inverse_norm(x), d_keys)
   return (), (d_near + view.disown(d_queries), d_values)
 
 
@@ -290,17 +320,3 @@ def _alone(log_norm, key_position):
 
 def _dot(spec, x, y):
   return jnp.einsum(spec, x, y, preferred_element_type=jnp.float32)
-
-
-def _inverse_norm(x):
-  """1 / |x|, with Trax's epsilon: its keys and scores are x / rms(x) / d^.5."""
-  d = x.shape[-1]
-  square = jnp.sum(x * x, axis=-1, keepdims=True)
-  return jax.lax.rsqrt(square + d * _EPSILON)
-
-
-def _normalised_bwd(x, d_normalised):
-  """Gradient of x * _inverse_norm(x)."""
-  inverse = _inverse_norm(x)
-  along = jnp.sum(x * d_normalised, axis=-1, keepdims=True)
-  return inverse * (d_normalised - inverse**2 * along * x)

@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from trax_reformer_ext.ops.chunked_attention import normalised_keys
 from trax_reformer_ext.ops.chunks import pad_to_multiple
+from trax_reformer_ext.ops.keys import normalised_keys
 
 # Scores of the queries that are computed together fill about this many bytes.
 _BLOCK_BYTES = 32 * 2**20

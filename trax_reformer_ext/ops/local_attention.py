@@ -23,6 +23,7 @@ def local_attention(
   wrap=True,
   dropout=0.0,
   dropout_rng=None,
+  implementation='xla',
 ):
   """Softmax attention within chunks of a sequence, as Trax's chunked one.
 
@@ -41,6 +42,7 @@ def local_attention(
       the look at the edges of the sequence.
     dropout: float, rate at which attention weights are dropped.
     dropout_rng: JAX PRNG key, needed for dropout > 0.
+    implementation: as ops.chunked_attention takes it.
 
   Returns:
     [batch, heads, length, d_v], dtype of v; zero where nothing is allowed.
@@ -73,5 +75,6 @@ def local_attention(
     None,
     dropout_multiplier(dropout_rng, dropout, look, padded),
     look=look,
+    implementation=implementation,
   )
   return out.reshape(batch, heads, padded, -1)[:, :, :length]

@@ -33,6 +33,7 @@ def lsh_attention(
   wrap=True,
   dropout=0.0,
   dropout_rng=None,
+  implementation='xla',
 ):
   """Shared query-key attention among tokens that hash to nearby places.
 
@@ -69,6 +70,7 @@ def lsh_attention(
     wrap: bool; False ends the default mode's look at the edges of a round.
     dropout: float, rate at which attention weights are dropped.
     dropout_rng: JAX PRNG key, needed for dropout > 0.
+    implementation: as ops.chunked_attention takes it.
 
   Returns:
     [batch, heads, length, d_v], dtype of v; zero where nothing is allowed.
@@ -89,7 +91,8 @@ def lsh_attention(
     count_once=not allow_duplicate_attention,
   )
   n_computed = buckets.shape[2] * chunk_len * look.n_chunks
-  look = look._replace(dense=length <= _DENSE_UP_TO * n_computed)
+  dense = implementation == 'xla' and length <= _DENSE_UP_TO * n_computed
+  look = look._replace(dense=dense)
   if mask is None and length % chunk_len:
     mask = jnp.ones((batch, length), bool)
   q, v, buckets = (
@@ -120,6 +123,7 @@ def lsh_attention(
     jax.tree.map(flat, Orders(order, rank, low, size)),
     dropout_multiplier(dropout_rng, dropout, look, padded),
     look=look,
+    implementation=implementation,
   )
   return out.reshape(v.shape)[:, :, :length]
 

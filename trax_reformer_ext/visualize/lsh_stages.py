@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from trax_reformer_ext.errors import ReformerError
-from trax_reformer_ext.ops.chunked_attention import normalised_keys
+from trax_reformer_ext.ops.keys import normalised_keys
 from trax_reformer_ext.ops.sorting import sort_by_bucket
 from trax_reformer_ext.visualize.attention import (
   draw_matrix,
