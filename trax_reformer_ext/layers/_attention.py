@@ -20,6 +20,8 @@ from trax_reformer_ext.layers._head_groups import (
 from trax_reformer_ext.layers.prompt import Prompt
 from trax_reformer_ext.ops.devices import on_each_device
 from trax_reformer_ext.ops.linear import linear
+from trax_reformer_ext.ops.platforms import IMPLEMENTATIONS, why_no_kernels
+from trax_reformer_ext.ops.triton_attention import why_unsupported
 
 
 class Attention(base.Layer):
@@ -49,6 +51,7 @@ class Attention(base.Layer):
     described,
     n_in=None,
     n_parallel_heads=None,
+    implementation='xla',
   ):
     kind = type(self).__name__
     check_mode(kind, mode)
@@ -62,6 +65,11 @@ class Attention(base.Layer):
       or (isinstance(n_parallel_heads, int) and n_parallel_heads >= 1),
       f'{kind}.n_parallel_heads is {n_parallel_heads!r}: give an int of at '
       'least 1, or None',
+    )
+    check(
+      implementation in IMPLEMENTATIONS,
+      f'{kind}.implementation is {implementation!r}: give one of '
+      f'{IMPLEMENTATIONS}',
     )
     check(
       not bias,
@@ -82,6 +90,7 @@ class Attention(base.Layer):
       dropout=(attention_dropout, output_dropout),
       mode=mode,
       n_parallel_heads=n_parallel_heads,
+      implementation=implementation,
       **described,
     )
     arguments = ', '.join(f'{k}={v}' for k, v in described.items())
@@ -90,6 +99,7 @@ class Attention(base.Layer):
     self._n_heads, self._d_qk, self._d_v = n_heads, d_qk, d_v
     self._causal, self._masked = causal, masked
     self._n_parallel_heads = n_parallel_heads
+    self._implementation = implementation
     train = mode == 'train'
     self._train, self._predict = train, mode == 'predict'
     self._attention_dropout = attention_dropout if train else 0.0
@@ -227,6 +237,25 @@ class Attention(base.Layer):
       self.state, out = jax.lax.scan(step, self.state, tokens)
       out = jnp.moveaxis(out[:, :, :, 0], 0, 2)
     return from_heads(out, self.weights[-1])
+
+  def _chosen(self, chunk_len):
+    """What computes attention within chunks: 'xla', 'fused', 'interpreted'.
+
+    Raises:
+      ReformerError: implementation is 'fused', which cannot be.
+    """
+    asked = self._implementation
+    if asked in ('xla', 'interpreted'):
+      return asked
+    why_not = why_no_kernels() or why_unsupported(
+      chunk_len, self._d_qk, self._d_v
+    )
+    check(
+      asked == 'auto' or not why_not,
+      f"{type(self).__name__}.implementation is 'fused', but {why_not}; 'auto' "
+      'takes the kernel where it can be',
+    )
+    return 'xla' if why_not else 'fused'
 
   def _mask(self, inputs):
     """The mask bool [batch, length], or None."""

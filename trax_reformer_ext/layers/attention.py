@@ -45,6 +45,7 @@ class SelfAttention(Attention):
     use_python_loop=False,
     use_reference_code=False,
     wrap=True,
+    implementation='auto',
   ):
     """Creates the layer.
 
@@ -72,6 +73,10 @@ class SelfAttention(Attention):
       use_reference_code: accepted for Trax's configs, without effect.
       wrap: bool, local attention: the first chunk follows the last one, as in
         Trax; False ends the look at the edges of the sequence.
+      implementation: what computes local attention: 'auto', the fused kernel
+        on a GPU that runs it and XLA's operations elsewhere; 'xla' or 'fused'
+        for one of them; 'interpreted', the kernel's program by JAX's
+        operations, for tests.
 
     Raises:
       ReformerError: an argument that the layer can't do, by name.
@@ -106,6 +111,7 @@ class SelfAttention(Attention):
       bias,
       dict(share_qk=share_qk, **self._chunks),
       n_parallel_heads=n_parallel_heads,
+      implementation=implementation,
     )
 
   def _depths(self):
@@ -119,7 +125,14 @@ class SelfAttention(Attention):
     if self._chunks['chunk_len'] is None:
       return full_attention(q, k, v, mask, causal=self._causal, **dropout), ()
     out = local_attention(
-      q, k, v, mask, causal=self._causal, **self._chunks, **dropout
+      q,
+      k,
+      v,
+      mask,
+      causal=self._causal,
+      implementation=self._chosen(self._chunks['chunk_len']),
+      **self._chunks,
+      **dropout,
     )
     return out, ()
 

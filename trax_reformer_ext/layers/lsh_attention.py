@@ -85,6 +85,7 @@ class LSHSelfAttention(Attention):
     hash_seed=0,
     hash_fn=None,
     ablation=None,
+    implementation='auto',
   ):
     """Creates the layer.
 
@@ -133,6 +134,9 @@ class LSHSelfAttention(Attention):
       ablation: what the layer's work is worth, measured by its lack: 'zeroed'
         gives zeros, 'random_buckets' puts every position into buckets that
         are drawn in place of the rotations. None for neither.
+      implementation: 'auto', the fused kernel on a GPU that runs it and XLA's
+        operations elsewhere; 'xla' or 'fused' for one of them; 'interpreted',
+        the kernel's program by JAX's operations, for tests.
 
     Raises:
       ReformerError: an argument that the layer can't do, by name.
@@ -200,6 +204,7 @@ class LSHSelfAttention(Attention):
         **self._rounds,
       ),
       n_parallel_heads=n_parallel_heads,
+      implementation=implementation,
     )
 
   @property
@@ -261,6 +266,7 @@ class LSHSelfAttention(Attention):
       mask,
       n_buckets=total,
       causal=self._causal,
+      implementation=self._chosen(self._rounds['chunk_len']),
       **self._rounds,
       **dropout,
     )
@@ -313,7 +319,8 @@ class LSHSelfAttention(Attention):
       return self._hash_fn(q)
     if self._ablation == 'random_buckets':
       return jnp.broadcast_to(drawn, q.shape[:1] + drawn.shape)
-    return hashing.hash_vectors(q, drawn, n_buckets)
+    chosen = self._chosen(self._rounds['chunk_len'])
+    return hashing.hash_vectors(q, drawn, n_buckets, chosen)
 
   def _deciding(self, length):
     """The length that decides: in 'predict' the same for every step."""

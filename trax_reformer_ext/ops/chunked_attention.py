@@ -25,7 +25,7 @@ from trax_reformer_ext.ops.keys import (
   normalised_keys_bwd,
 )
 from trax_reformer_ext.ops.look import MASKED
-from trax_reformer_ext.ops.loops import map_onto
+from trax_reformer_ext.ops.loops import divisor, map_onto
 from trax_reformer_ext.ops.platforms import scores_bytes
 from trax_reformer_ext.ops.views import Dense, Rounds
 from trax_reformer_ext.ops.windows import over_windows
@@ -72,10 +72,10 @@ def chunked_attention(
   if implementation == 'xla':
     rows, width = look.block(length)
     n_blocks = 1 if look.dense else n_rounds * length // rows
-    group = _group_size(n, n_blocks * rows * width * 4, scores_bytes())
+    bytes_each = n_blocks * rows * width * 4
+    group = divisor(n, max(1, scores_bytes() // bytes_each))
   else:
-    bytes_each = fused_attention.bytes_by_round(q, k, v, n_rounds)
-    group = _group_size(n, bytes_each, fused_attention.BYTES_BY_ROUND)
+    group = fused_attention.n_at_once(q, v, n_rounds)
   return _attention(
     look, group, implementation, q, k, v, key_position, orders, multiplier
   )
@@ -98,12 +98,6 @@ def dropout_multiplier(rng, rate, look, length):
     return None
   keep = jax.random.bernoulli(rng, 1 - rate, look.block(length))
   return keep.astype(jnp.float32) / (1 - rate)
-
-
-def _group_size(n, bytes_each, budget):
-  """The largest divisor of n whose bytes fit the budget, at least 1."""
-  most = max(1, min(n, budget // max(1, bytes_each)))
-  return next(g for g in range(most, 0, -1) if n % g == 0)
 
 
 def _over_groups(fn, group, onto, *arrays):

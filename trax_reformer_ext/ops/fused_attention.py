@@ -6,30 +6,30 @@ round's result to the positions of its tokens, and the rounds are then combined
 by their log-normalisers (appendix A of Kitaev et al. 2020).
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 
-from trax_reformer_ext.ops import triton
+from trax_reformer_ext.ops import triton_attention
 from trax_reformer_ext.ops.keys import inverse_norm
 from trax_reformer_ext.ops.look import MASKED
-
+from trax_reformer_ext.ops.loops import divisor
 
 # What the rounds of the sequences that are computed together write before it is
-# added up fills at most this many bytes.
-BYTES_BY_ROUND = 2**28
+# added up fills about this many bytes; but the sequences form at most so many
+# groups.
+_BYTES_BY_ROUND = 2**28
+_MAX_GROUPS = 8
+# A kernel computes offsets into its arrays as int32.
+_MAX_ELEMENTS = 2**31 - 1
 
 
-def bytes_by_round(q, k, v, n_rounds):
-  """Bytes that the rounds of one sequence write in the backward pass.
-
-  Args:
-    q: float [n, length, d_qk].
-    k: as q, or None.
-    v: float [n, length, d_v].
-    n_rounds: int.
-  """
-  written = (x for x in (q, k, v) if x is not None)
-  return n_rounds * sum(x[0].size * x.dtype.itemsize for x in written)
+def n_at_once(q, v, n_rounds):
+  """How many sequences kernels can index at once, a divisor of all; or 0."""
+  n, length, d_qk = q.shape
+  of_one = length * max(n_rounds, d_qk, v.shape[-1])
+  return divisor(n, _MAX_ELEMENTS // of_one)
 
 
 def forward(look, interpret, multiplier, q, k, v, key_position, orders):
@@ -51,18 +51,25 @@ def forward(look, interpret, multiplier, q, k, v, key_position, orders):
   """
   n_rounds = 1 if orders is None else orders.order.shape[1]
   arrays = _arrays(look, multiplier, q, k, v, key_position, orders)
-  out, norm = triton.forward(look, arrays, n_rounds, interpret=interpret)
-  log_norm = jax.nn.logsumexp(norm, axis=1) if n_rounds > 1 else norm[:, 0]
-  log_norm = jnp.where(jnp.isneginf(log_norm), jnp.inf, log_norm)
-  if n_rounds > 1:
-    share = jnp.exp(norm - log_norm[:, None])
-    out = jnp.sum(share[..., None] * out.astype(jnp.float32), axis=1)
-  else:
-    out = out[:, 0]
-  if look.shared_qk:
-    alone = jnp.isposinf(log_norm) & (key_position != MASKED)
-    out = jnp.where(alone[..., None], v.astype(out.dtype), out)
-  return out.astype(v.dtype), log_norm, None
+
+  def run(first, n, arrays):
+    out, norm = triton_attention.forward(
+      look, arrays, n_rounds, first=first, n=n, interpret=interpret
+    )
+    if n_rounds == 1:
+      out, log_norm = out[:, 0], norm[:, 0]
+    else:
+      log_norm = jax.nn.logsumexp(norm, axis=1)
+      share = jnp.exp(norm - _inf_if_unseen(log_norm)[:, None])[..., None]
+      out = jnp.sum(share * out.astype(jnp.float32), axis=1)
+    log_norm = _inf_if_unseen(log_norm)
+    if look.shared_qk:
+      alone = _alone(log_norm, key_position[first : first + n])
+      out = jnp.where(alone, v[first : first + n].astype(out.dtype), out)
+    return out.astype(v.dtype), log_norm
+
+  out, log_norm = _in_groups(run, n_rounds, arrays)
+  return out, log_norm, None
 
 
 def backward(
@@ -103,13 +110,65 @@ def backward(
   arrays = _arrays(look, multiplier, q, k, v, key_position, orders)
   inner = jnp.sum(out.astype(jnp.float32) * d_out.astype(jnp.float32), axis=-1)
   arrays |= dict(d_out=d_out, log_norm=log_norm, inner=inner)
-  gradients = triton.backward(look, arrays, n_rounds, interpret=interpret)
-  dq, *dk, dv = (jnp.sum(x.astype(jnp.float32), axis=1) for x in gradients)
-  if look.shared_qk:
-    alone = jnp.isposinf(log_norm) & (key_position != MASKED)
-    dv += jnp.where(alone[..., None], d_out.astype(jnp.float32), 0)
-  dk = dk[0].astype(k.dtype) if dk else None
-  return dq.astype(q.dtype), dk, dv.astype(v.dtype)
+
+  def run(first, n, arrays):
+    gradients = triton_attention.backward(
+      look, arrays, n_rounds, first=first, n=n, interpret=interpret
+    )
+    *others, dv = (jnp.sum(x.astype(jnp.float32), axis=1) for x in gradients)
+    if look.shared_qk:
+      group = slice(first, first + n)
+      alone = _alone(log_norm[group], key_position[group])
+      dv += jnp.where(alone, d_out[group].astype(jnp.float32), 0)
+    return *(x.astype(q.dtype) for x in others), dv.astype(v.dtype)
+
+  dq, *dk, dv = _in_groups(run, n_rounds, arrays)
+  return dq, dk[0] if dk else None, dv
+
+
+def _in_groups(run, n_rounds, arrays):
+  """run(first, n, arrays) for n sequences after n others, put together.
+
+  Args:
+    run: function that returns a tuple of arrays [n, ...].
+    n_rounds: int.
+    arrays: dict of arrays [sequences, ...].
+
+  Returns:
+    tuple of arrays [sequences, ...].
+  """
+  total = len(arrays['q'])
+  written = [arrays[name] for name in ('q', 'k', 'v') if name in arrays]
+  elements = n_rounds * max(x[0].size for x in written)
+  most = _MAX_ELEMENTS // elements
+  if n_rounds > 1:
+    bytes_each = n_rounds * sum(x[0].nbytes for x in written)
+    wanted = max(_BYTES_BY_ROUND // bytes_each, math.ceil(total / _MAX_GROUPS))
+    most = min(most, wanted)
+  n = divisor(total, max(1, most))
+  parts = []
+  for first in range(0, total, n):
+    if parts:
+      # What the group before wrote by round is gone when this one begins.
+      before, position = jax.lax.optimization_barrier(
+        (parts.pop(), arrays['key_position'])
+      )
+      parts.append(before)
+      arrays = dict(arrays, key_position=position)
+    parts.append(run(first, n, arrays))
+  if len(parts) == 1:
+    return parts[0]
+  return tuple(jnp.concatenate(x) for x in zip(*parts, strict=True))
+
+
+def _inf_if_unseen(log_norm):
+  """The log-normaliser inf says that nothing was seen."""
+  return jnp.where(jnp.isneginf(log_norm), jnp.inf, log_norm)
+
+
+def _alone(log_norm, key_position):
+  """Real tokens that may see nothing but themselves, [n, length, 1]."""
+  return (jnp.isposinf(log_norm) & (key_position != MASKED))[..., None]
 
 
 def _arrays(look, multiplier, q, k, v, key_position, orders):
@@ -122,7 +181,9 @@ def _arrays(look, multiplier, q, k, v, key_position, orders):
   if orders is not None:
     arrays['order'] = orders.order
   if look.intervals:
-    arrays |= dict(rank=orders.rank, low=orders.low, size=orders.size)
+    # A token's ranks side by side, as a kernel reads one after another.
+    by_token = lambda x: jnp.swapaxes(x, 1, 2)
+    arrays |= {k: by_token(getattr(orders, k)) for k in ('rank', 'low', 'size')}
   if multiplier is not None:
     arrays['multiplier'] = multiplier
   return arrays

@@ -5,6 +5,8 @@ import math
 import jax
 import jax.numpy as jnp
 
+from trax_reformer_ext.ops import triton_hashing
+
 # A number of buckets beyond this is factorised, as in Trax.
 _MAX_UNFACTORISED = 128
 
@@ -53,7 +55,7 @@ def random_rotations(rng, n_heads, d_qk, n_hashes, n_buckets):
 
 
 @jax.named_scope('hashing')
-def hash_vectors(vecs, rotations, n_buckets):
+def hash_vectors(vecs, rotations, n_buckets, implementation='xla'):
   """Hashes vectors into buckets: h(x) = argmax([xR; -xR]) (section 2).
 
   A list of factors hashes once for each with its own slice of the rotation:
@@ -63,17 +65,30 @@ def hash_vectors(vecs, rotations, n_buckets):
     vecs: float [batch, heads, length, d_qk].
     rotations: float32 [heads, d_qk, n_hashes, sum(n_buckets) // 2].
     n_buckets: even int, or list of even ints.
+    implementation: 'xla'; 'fused', one kernel for GPUs where it supports the
+      shapes; or 'interpreted', the kernel's program by JAX's operations, for
+      tests.
 
   Returns:
     int32 [batch, heads, n_hashes, length], in [0, total_buckets(n_buckets)).
   """
-  vecs = jax.lax.stop_gradient(vecs).astype(jnp.float32)
+  vecs = jax.lax.stop_gradient(vecs)
+  interpret = implementation == 'interpreted'
+  factors = _factors(n_buckets)
+  if interpret or (
+    implementation == 'fused'
+    and triton_hashing.is_supported(vecs.shape[-1], factors)
+  ):
+    return triton_hashing.hash_vectors(
+      vecs, rotations, factors, interpret=interpret
+    )
+  vecs = vecs.astype(jnp.float32)
   n_heads, d_qk, n_hashes, size = rotations.shape
   # One 2-D product a head: [length, d_qk] x [d_qk, n_hashes * size].
   rotated = jnp.matmul(vecs, rotations.reshape(n_heads, d_qk, n_hashes * size))
   rotated = rotated.reshape(rotated.shape[:-1] + (n_hashes, size))
   buckets, start, stride = 0, 0, 1
-  for factor in _factors(n_buckets):
+  for factor in factors:
     half = factor // 2
     buckets += stride * _argmax_signed(rotated[..., start : start + half])
     start += half

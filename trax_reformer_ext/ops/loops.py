@@ -10,6 +10,11 @@ import jax
 import jax.numpy as jnp
 
 
+def divisor(n, most):
+  """The largest divisor of n up to most, an int; 0 if most is 0."""
+  return next((d for d in range(min(n, most), 0, -1) if n % d == 0), 0)
+
+
 def map_onto(fn, onto, *arrays):
   """lax.map that writes its results over given arrays.
 

@@ -15,3 +15,19 @@ def scores_bytes():
     int, by the platform that JAX compiles for by default.
   """
   return 2**22 if jax.default_backend() == 'cpu' else 2**26
+
+
+IMPLEMENTATIONS = 'auto', 'xla', 'fused', 'interpreted'
+
+
+def why_no_kernels():
+  """Why the fused kernels do not run on the default device, or None."""
+  device = jax.devices()[0]
+  if device.platform not in ('gpu', 'cuda'):
+    return f'the device is a {device.platform}: a GPU is needed'
+  capability = float(getattr(device, 'compute_capability', 0))
+  if capability < 8:
+    return (
+      f'the GPU has compute capability {capability}: at least 8.0 is needed'
+    )
+  return None

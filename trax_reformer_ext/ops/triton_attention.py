@@ -9,7 +9,6 @@ This is the only file that knows what runs the kernels: what they compute is in
 ops/tiles.py.
 """
 
-import functools
 import math
 from typing import NamedTuple
 
@@ -21,9 +20,8 @@ from jax.experimental.pallas import triton as pallas_triton
 from trax_reformer_ext.ops import tiles
 from trax_reformer_ext.ops.keys import normalised_keys_bwd
 
-# Triton's products have at least 16 rows; more than 64 at a time spill.
+# Triton's products have at least 16 rows.
 _MIN_TILE_LEN = 16
-_MAX_TILE_LEN = 64
 # Offsets into arrays are int32.
 MAX_ELEMENTS = 2**31 - 1
 
@@ -32,42 +30,41 @@ class Options(NamedTuple):
   """How a kernel is compiled.
 
   Attributes:
+    own_len: int, the most tokens in the tile of a program.
+    other_len: int, the most tokens in a tile that it looks at.
     num_warps: int, warps of 32 threads in a program.
     num_stages: int, loads in flight in a loop over tiles.
-    unroll: int, loops over at most this many tiles are unrolled.
   """
 
+  own_len: int = 64
+  other_len: int = 64
   num_warps: int = 4
-  num_stages: int = 1
-  unroll: int = 2
+  num_stages: int = 2
 
 
 FORWARD = Options()
-BACKWARD = Options(num_warps=8)
+BACKWARD = Options()
 
 
-def why_unsupported(look, arrays):
-  """Why the compiled kernels cannot compute a case, or None.
+def why_unsupported(chunk_len, d_qk, d_v):
+  """Why the compiled kernels cannot compute chunks, or None.
 
   Args:
-    look: Look.
-    arrays: dict from names to arrays of the kernels.
+    chunk_len: int.
+    d_qk: int.
+    d_v: int.
   """
-  tile_len = _tile_len(look.chunk_len)
-  if tile_len < _MIN_TILE_LEN:
-    return (
-      f'chunk_len is {look.chunk_len}: a multiple of {_MIN_TILE_LEN} is needed'
-    )
-  for name in 'q', 'v':
-    depth = arrays[name].shape[-1]
-    if depth < 16 or depth > 256 or depth & (depth - 1):
-      return f'd_{name}k'.replace('vk', 'v') + (
-        f' is {depth}: a power of 2 from 16 to 256 is needed'
-      )
+  if chunk_len % _MIN_TILE_LEN:
+    return f'chunk_len is {chunk_len}: a multiple of {_MIN_TILE_LEN} is needed'
+  for name, depth in (('d_qk', d_qk), ('d_v', d_v)):
+    if not 16 <= depth <= 128 or depth & (depth - 1):
+      return f'{name} is {depth}: a power of 2 from 16 to 128 is needed'
   return None
 
 
-def forward(look, arrays, n_rounds, *, interpret=False, options=FORWARD):
+def forward(
+  look, arrays, n_rounds, *, first=0, n=None, interpret=False, options=FORWARD
+):
   """Attention of every round by itself.
 
   Args:
@@ -78,6 +75,8 @@ def forward(look, arrays, n_rounds, *, interpret=False, options=FORWARD):
       the rounds are sorted, and rank, low and size likewise with
       look.intervals; multiplier, float32 [chunk_len, width], for dropout.
     n_rounds: int.
+    first: int, the first sequence that is computed.
+    n: int, how many are; None for all.
     interpret: bool, computes by JAX's operations in place of a kernel.
     options: Options.
 
@@ -85,18 +84,19 @@ def forward(look, arrays, n_rounds, *, interpret=False, options=FORWARD):
     (out [n, rounds, length, d_v] of v's dtype, log-normalisers [n, rounds,
     length], float32), by position: zero and -inf where nothing is seen.
   """
-  n, length, d_v = arrays['v'].shape
+  n = n or len(arrays['v'])
+  length, d_v = arrays['v'].shape[1:]
   outs = dict(
     out=jax.ShapeDtypeStruct((n, n_rounds, length, d_v), arrays['v'].dtype),
     norm=jax.ShapeDtypeStruct((n, n_rounds, length), jnp.float32),
   )
   return _call(
-    _forward_program, look, arrays, outs, n_rounds, interpret, options
+    _forward_program, look, arrays, outs, n_rounds, first, interpret, options
   )
 
 
 def backward(
-  look, arrays, n_rounds, *, interpret=False, options=BACKWARD, mode='two'
+  look, arrays, n_rounds, *, first=0, n=None, interpret=False, options=BACKWARD
 ):
   """Gradients that every round contributes.
 
@@ -106,6 +106,8 @@ def backward(
       log_norm, float32 [n, length], inf where nothing was seen, and inner,
       float32 [n, length], out times d_out, summed.
     n_rounds: int.
+    first: int, as forward's.
+    n: int, as forward's.
     interpret: bool.
     options: Options.
 
@@ -114,40 +116,23 @@ def backward(
     v, of their dtypes, by position. With look.shared_qk that of q is of both
     roles.
   """
-  n = arrays['q'].shape[0]
-  of = lambda name: jax.ShapeDtypeStruct(
-    (n, n_rounds) + arrays[name].shape[1:], arrays[name].dtype
-  )
-  call = functools.partial(
-    _call,
-    look=look,
-    n_rounds=n_rounds,
-    interpret=interpret,
-    options=options,
-  )
-  dq, dv = of('q'), of('v')
-  if mode == 'one':
-    outs = dict(d_q=dq, d_v=dv) if look.shared_qk else dict(d_q=dq, d_k=dq, d_v=dv)
-    return call(_both_program, arrays=arrays, outs=outs)
-  (dq,) = call(_queries_program, arrays=arrays, outs=dict(d_q=dq))
-  if not look.shared_qk:
-    return dq, *call(
-      _keys_program, arrays=arrays, outs=dict(d_k=of('k'), d_v=dv)
+  names = ('q', 'v') if look.shared_qk else ('q', 'k', 'v')
+  outs = {
+    'd_' + name: jax.ShapeDtypeStruct(
+      (n or len(arrays['q']), n_rounds) + arrays[name].shape[1:],
+      arrays[name].dtype,
     )
-  arrays = dict(arrays, as_queries=dq)
-  return call(
-    _keys_program,
-    arrays=arrays,
-    outs=dict(d_q=of('q'), d_v=dv),
-    aliases={len(arrays) - 1: 0},
+    for name in names
+  }
+  return _call(
+    _backward_program, look, arrays, outs, n_rounds, first, interpret, options
   )
 
 
-def _call(
-  program, look, arrays, outs, n_rounds, interpret, options, aliases=None
-):
-  n, length, _ = arrays['q'].shape
-  grid = _Grid(look, n_rounds, length, options.unroll)
+def _call(program, look, arrays, outs, n_rounds, first, interpret, options):
+  length = arrays['q'].shape[1]
+  n = next(iter(outs.values())).shape[0]
+  grid = _Grid(look, n_rounds, length, first, options)
   names = tuple(arrays), tuple(outs)
 
   def kernel(*refs):
@@ -158,12 +143,11 @@ def _call(
     kernel,
     # Tiles on the axis that runs fastest: those that run together share the
     # sequences of a few heads in the cache.
-    grid=(grid.n_tiles, n),
+    grid=(grid.n_rows // grid.own_len, n),
     in_specs=[whole] * len(arrays),
     out_specs=[whole] * len(outs),
     out_shape=list(outs.values()),
     interpret=interpret,
-    input_output_aliases=aliases or {},
     compiler_params=None
     if interpret
     else pallas_triton.CompilerParams(
@@ -173,76 +157,93 @@ def _call(
   )(*arrays.values())
 
 
-def _tile_len(chunk_len):
-  """The largest power of 2 that divides chunks, up to a bound."""
-  return math.gcd(chunk_len, _MAX_TILE_LEN)
+def _tile_len(chunk_len, most):
+  """The largest power of 2 that divides chunks, up to a bound, a power of 2."""
+  return math.gcd(chunk_len, most)
 
 
 class _Grid:
-  """The tiles of all rounds, laid end to end."""
+  """Sorted rows of all rounds, laid end to end, a tile a program."""
 
-  def __init__(self, look, n_rounds, length, unroll):
+  def __init__(self, look, n_rounds, length, first, options):
     self.look = look
-    self.tile_len = _tile_len(look.chunk_len)
-    self.per_chunk = look.chunk_len // self.tile_len
-    self.per_round = length // self.tile_len
-    self.n_tiles = n_rounds * self.per_round
-    self._unroll = unroll
+    self.first = first
+    self.own_len = _tile_len(look.chunk_len, options.own_len)
+    self.other_len = _tile_len(look.chunk_len, options.other_len)
+    self.round_len = length
+    self.n_rows = n_rounds * length
+
+  def own(self, refs):
+    """_Tokens of the program's tile."""
+    tile, sequence = pl.program_id(0), pl.program_id(1)
+    return _Tokens(self, refs, sequence, tile * self.own_len, self.own_len)
 
   def over_window(self, own, n_before, n_after, body, carry):
-    """Loops over the tiles of the chunks around a tile.
+    """Loops over tiles of the chunks around a tile.
 
     Args:
       own: _Tokens of the tile.
       n_before: int, chunks before.
       n_after: int, chunks after.
-      body: function of (i, _Tokens, carry) that returns carry; i counts the
-        tiles of the window from its first chunk on, whether or not it exists.
+      body: function of (row, _Tokens, carry) that returns carry; row is where
+        the other tile begins, counted from the start of the window, whether or
+        not that exists.
       carry: tree of arrays.
 
     Returns:
       carry.
     """
-    tile = own.tile
-    n = (n_before + 1 + n_after) * self.per_chunk
-    first = tile - tile % self.per_chunk - n_before * self.per_chunk
+    chunk_len = self.look.chunk_len
+    n = (n_before + 1 + n_after) * chunk_len
+    start = own.start - _rem(own.start, chunk_len) - n_before * chunk_len
+    low, high = jnp.int32(0), jnp.int32(n // self.other_len)
     if self.look.ring:
       # Not negative, as the remainder of a negative number would be.
-      first += -(-n_before * self.per_chunk // self.n_tiles) * self.n_tiles
-      n_tiles = jnp.int32(self.n_tiles)
-      step = lambda i, c: body(i, own.of(jax.lax.rem(first + i, n_tiles)), c)
-      if n <= self._unroll:
-        for i in range(n):
-          carry = step(jnp.int32(i), carry)
-        return carry
-      low, high = jnp.int32(0), jnp.int32(n)
+      start += -(-n_before * chunk_len // self.n_rows) * self.n_rows
+      wrapped = lambda row: _rem(row, self.n_rows)
     else:
-      start = tile - tile % self.per_round
-      step = lambda i, c: body(i, own.of(first + i), c)
-      low = jnp.maximum(start - first, 0)
-      high = jnp.minimum(start + self.per_round - first, n)
+      first = own.round * self.round_len
+      low = jnp.maximum(low, (first - start) // self.other_len)
+      end = (first + self.round_len - start) // self.other_len
+      high = jnp.minimum(high, end)
+      wrapped = lambda row: row
+
+    def step(i, carry):
+      row = i * self.other_len
+      return body(row, own.other(wrapped(start + row)), carry)
+
     return jax.lax.fori_loop(low, high, step, carry)
 
 
+def _div(x, n):
+  """x // n, for x that is not negative."""
+  return jax.lax.div(x, jnp.int32(n))
+
+
+def _rem(x, n):
+  """x % n, for x that is not negative."""
+  return jax.lax.rem(x, jnp.int32(n))
+
+
 class _Tokens:
-  """Reads the tokens of a tile."""
+  """Reads and writes the tokens of a tile."""
 
-  def __init__(self, grid, refs, sequence, tile):
-    self._grid, self._refs, self._sequence = grid, refs, sequence
-    self.tile = tile
-    rows = tile * grid.tile_len + jnp.arange(grid.tile_len, dtype=jnp.int32)
-    self.round = tile // grid.per_round
-    self.place = rows - self.round * grid.per_round * grid.tile_len
-    self.position = rows
+  def __init__(self, grid, refs, sequence, start, n):
+    self._grid, self._refs, self._result = grid, refs, sequence
+    self._sequence = sequence = grid.first + sequence
+    self.start = start
+    self.round = _div(start, grid.round_len)
+    first = start - self.round * grid.round_len
+    self.place = first + jnp.arange(n, dtype=jnp.int32)
+    self.position = self.place
     if 'order' in refs:
-      first = (tile % grid.per_round) * grid.tile_len
-      self.position = refs['order'][
-        sequence, self.round, pl.ds(first, grid.tile_len)
-      ]
+      order = refs['order']
+      self.position = order[sequence, self.round, pl.ds(first, n)]
 
-  def of(self, tile):
-    """Another tile of the same sequence."""
-    return _Tokens(self._grid, self._refs, self._sequence, tile)
+  def other(self, start):
+    """A tile that this one looks at."""
+    n = self._grid.other_len
+    return _Tokens(self._grid, self._refs, self._result, start, n)
 
   def rows(self, name):
     """float [tile_len, depth]."""
@@ -255,19 +256,15 @@ class _Tokens:
   def where(self):
     """Tile."""
     of_round = lambda name, r: self._refs[name][
-      self._sequence, r, self.position
+      self._sequence, self.position, r
     ]
     key_position = self.each('key_position')
     return tiles.Tile(self.position, key_position, self.place, of_round)
 
-  def written(self, name):
-    """What write(name, x) wrote."""
-    return self._refs[name][self._sequence, self.round, self.position, :]
-
   def write(self, name, x):
     """Writes [tile_len, ...] to the positions, in the slice of the round."""
     ref = self._refs[name]
-    at = (self._sequence, self.round, self.position)
+    at = (self._result, self.round, self.position)
     at += (slice(None),) * (x.ndim - 1)
     ref[at] = x.astype(ref.dtype)
 
@@ -306,25 +303,27 @@ def _keys(look, tokens):
   return tokens.rows('k'), None
 
 
-def _multiplier(grid, refs, tile, i):
-  """Dropout of a query tile and the i-th tile of its window, or None."""
+def _multiplier(refs, query, rows, key, columns):
+  """Dropout of a pair of tiles, by where they begin in the block, or None."""
   if 'multiplier' not in refs:
     return None
-  first = lambda x: pl.ds(x * grid.tile_len, grid.tile_len)
-  return refs['multiplier'][first(tile % grid.per_chunk), first(i)]
+  rows = pl.ds(rows, query.place.size)
+  return refs['multiplier'][rows, pl.ds(columns, key.place.size)]
 
 
 def _forward_program(grid, refs):
   look = grid.look
-  query = _own(grid, refs)
+  query = grid.own(refs)
   q = query.rows('q')
 
-  def add(i, key, softmax):
+  def add(row, key, softmax):
     scores = _scores(look, query.round, query, key, q, _keys(look, key))
-    multiplier = _multiplier(grid, refs, query.tile, i)
+    multiplier = _multiplier(
+      refs, query, _rem(query.start, look.chunk_len), key, row
+    )
     return tiles.add_keys(softmax, scores, key.rows('v'), multiplier)
 
-  softmax = tiles.start_softmax(grid.tile_len, refs['v'].shape[-1])
+  softmax = tiles.start_softmax(grid.own_len, refs['v'].shape[-1])
   softmax = grid.over_window(
     query, look.n_chunks_before, look.n_chunks_after, add, softmax
   )
@@ -333,23 +332,8 @@ def _forward_program(grid, refs):
   query.write('norm', norm)
 
 
-def _queries_program(grid, refs):
-  own = _own(grid, refs)
-  own.write('d_q', _as_queries(grid, refs, own))
-
-
-def _keys_program(grid, refs):
-  own = _own(grid, refs)
-  dk, dv = _as_keys(grid, refs, own)
-  own.write('d_v', dv)
-  if grid.look.shared_qk:
-    own.write('d_q', own.written('as_queries').astype(jnp.float32) + dk)
-  else:
-    own.write('d_k', dk)
-
-
-def _both_program(grid, refs):
-  own = _own(grid, refs)
+def _backward_program(grid, refs):
+  own = grid.own(refs)
   dq = _as_queries(grid, refs, own)
   dk, dv = _as_keys(grid, refs, own)
   own.write('d_v', dv)
@@ -358,10 +342,6 @@ def _both_program(grid, refs):
   else:
     own.write('d_q', dq)
     own.write('d_k', dk)
-
-
-def _own(grid, refs):
-  return _Tokens(grid, refs, pl.program_id(1), pl.program_id(0))
 
 
 def _as_queries(grid, refs, own):
@@ -374,11 +354,13 @@ def _as_queries(grid, refs, own):
   q, d_out = own.rows('q'), own.rows('d_out')
   norm, inner = own.each('log_norm')[:, None], own.each('inner')[:, None]
 
-  def add(i, key, dq):
+  def add(row, key, dq):
     keys, inverse = _keys(look, key)
     scores = _scores(look, own.round, own, key, q, (keys, inverse))
     d_weights = tiles.dot_transposed(d_out, key.rows('v'))
-    multiplier = _multiplier(grid, refs, own.tile, i)
+    multiplier = _multiplier(
+      refs, own, _rem(own.start, look.chunk_len), key, row
+    )
     _, d_scores = tiles.gradients_of_scores(
       scores, norm, d_weights, inner, multiplier
     )
@@ -398,22 +380,22 @@ def _as_keys(grid, refs, own):
     (of the keys, or with look.shared_qk of the queries that they are made of,
     float32 [tile_len, d_qk]; of the values, float32 [tile_len, d_v]).
   """
-  look = grid.look
+  look, chunk_len = grid.look, grid.look.chunk_len
   before, after = look.n_chunks_before, look.n_chunks_after
   keys, inverse = _keys(look, own)
   v = own.rows('v')
 
-  def add(i, query, sums):
+  def add(row, query, sums):
     queries, d_out = query.rows('q'), query.rows('d_out')
     scores = _scores(
       look, query.round, query, own, queries, (keys, inverse), True
     )
     d_weights = tiles.dot_transposed(v, d_out)
     norm, inner = query.each('log_norm')[None], query.each('inner')[None]
-    chunk = before + after - i // grid.per_chunk
-    multiplier = _multiplier(
-      grid, refs, i, chunk * grid.per_chunk + own.tile % grid.per_chunk
-    )
+    # The query's chunk comes row // chunk_len - after chunks after the key's.
+    column = (before + after - _div(row, chunk_len)) * chunk_len
+    column += _rem(own.start, chunk_len)
+    multiplier = _multiplier(refs, query, _rem(row, chunk_len), own, column)
     multiplier = None if multiplier is None else multiplier.T
     weights, d_scores = tiles.gradients_of_scores(
       scores, norm, d_weights, inner, multiplier
