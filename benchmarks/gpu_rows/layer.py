@@ -35,7 +35,7 @@ def lsh(x, inward, outward, *, n_hashes, implementation, **options):
     jax.random.PRNGKey(1), N_HEADS, D_HEAD, n_hashes, n_buckets
   )
   q, v = to_heads(linear(x, jnp.concatenate(inward, axis=1)), 2)
-  buckets = hashing.hash_vectors(q, rotations, n_buckets)
+  buckets = hashing.hash_vectors(q, rotations, n_buckets, implementation)
   out = lsh_attention(
     q,
     v,

@@ -27,13 +27,15 @@ class Chunked(base.Layer):
   of Trax's feed-forward layers have) are the same as without slices.
   """
 
-  def __init__(self, layer, chunk_size, name=None):
+  def __init__(self, layer, chunk_size, name=None, activation_dtype='float32'):
     """Creates the layer.
 
     Args:
       layer: a layer with one output that treats positions alike.
       chunk_size: int, positions in a slice; 0 for the whole length.
       name: str, name of this layer.
+      activation_dtype: str, the dtype that the layer rounds its matrices to,
+        which is then done once before the slices; None leaves it to the layer.
 
     Raises:
       ReformerError: a negative chunk_size.
@@ -46,6 +48,7 @@ class Chunked(base.Layer):
     name = name or f'Chunked({chunk_size})'
     super().__init__(n_in=layer.n_in, name=name)
     self._chunk_size = chunk_size
+    self._activation_dtype = activation_dtype
     self._sublayers = (layer,)
     self._weights = (None,)
     self._state = (None,)
@@ -84,11 +87,12 @@ class Chunked(base.Layer):
       (y, d_x, d_weights).
     """
     run = lambda x, w: self.sublayer.pure_fn(x, w, state[0], rng)[0]
+    rounded = self._rounded(weights[0])
 
     def run_one(x, d_y):
-      y, vjp = jax.vjp(run, x, weights[0])
+      y, vjp = jax.vjp(run, x, rounded)
       d_x, d_weights = vjp(d_y.astype(y.dtype))
-      return (y, d_x), d_weights
+      return (y, d_x), _like(weights[0], d_weights)
 
     if 0 < self._chunk_size < x.shape[1]:
       (y, d_x), d_weights = self._sum_slices(run_one, x, d_y)
@@ -96,15 +100,28 @@ class Chunked(base.Layer):
       (y, d_x), d_weights = run_one(x, d_y)
     return y, d_x, (d_weights,)
 
+  def _rounded(self, weights):
+    """The weights as the layer uses them: matrices in its dtype."""
+    dtype = self._activation_dtype
+    if dtype is None:
+      return weights
+    return jax.tree.map(lambda w: w.astype(dtype) if w.ndim > 1 else w, weights)
+
   def slices_forward(self, x, weights, state, rng):
     """The output, slice by slice."""
-    run = lambda x: (self.sublayer.pure_fn(x, weights, state, rng)[0], ())
+    rounded = self._rounded(weights)
+    run = lambda x: (self.sublayer.pure_fn(x, rounded, state, rng)[0], ())
     return self._sum_slices(run, x)[0]
 
   def slices_backward(self, x, d_y, weights, state, rng):
     """(d_x, d_weights), slice by slice."""
     run = lambda x, w: self.sublayer.pure_fn(x, w, state, rng)[0]
-    gradients = lambda x, d_y: jax.vjp(run, x, weights)[1](d_y)
+    rounded = self._rounded(weights)
+
+    def gradients(x, d_y):
+      d_x, d_weights = jax.vjp(run, x, rounded)[1](d_y)
+      return d_x, _like(weights, d_weights)
+
     return self._sum_slices(gradients, x, d_y)
 
   def _sum_slices(self, fn, *arrays):
@@ -143,6 +160,11 @@ def _in_slices_bwd(layer, inputs, d_y):
 
 
 _in_slices.defvjp(_in_slices_fwd, _in_slices_bwd)
+
+
+def _like(weights, gradients):
+  """Gradients in the dtypes of the weights, in which slices add up."""
+  return jax.tree.map(lambda w, g: g.astype(w.dtype), weights, gradients)
 
 
 class _Dense(tl.Dense):
@@ -219,4 +241,5 @@ def ChunkedFeedForward(
     _Dense(d_model),
     drop(dropout),
   )
-  return Chunked(block, chunk_size, name=f'ChunkedFeedForward_{d_ff}')
+  name = f'ChunkedFeedForward_{d_ff}'
+  return Chunked(block, chunk_size, name, activation_dtype)

@@ -44,11 +44,12 @@ class Softmax(NamedTuple):
   sums: jax.Array
 
 
-def allowed_between(look, own, query, key, keys_first=False):
+def allowed_between(look, n_rounds, own, query, key, keys_first=False):
   """Which pairs of two tiles count, in the round that holds both.
 
   Args:
     look: Look, not dense.
+    n_rounds: int.
     own: int32 scalar, the round of the query tile.
     query: Tile.
     key: Tile, in reach of query.
@@ -72,9 +73,11 @@ def allowed_between(look, own, query, key, keys_first=False):
   allowed &= admitted(key.place, own)
   if not look.count_once:
     return allowed
-  # An earlier round that admits a pair has counted it already.
-  earlier = lambda r, a: a & ~admitted(key.of_round('rank', r), r)
-  return jax.lax.fori_loop(jnp.int32(0), own, earlier, allowed)
+  # An earlier round that admits a pair has counted it already. All rounds are
+  # looked at, so that their loads are in flight together.
+  for r in range(n_rounds - 1):
+    allowed &= ~(admitted(key.of_round('rank', r), r) & (r < own))
+  return allowed
 
 
 def start_softmax(tile_len, d_v):
