@@ -12,7 +12,9 @@ Needs trax and gin-config, and no TensorFlow: stand_ins takes its place where it
 is not installed. Every row has a process of its own, since a device's peak
 never goes down within one.
 
-- lm: 12 layers in the shape of peers/jax_language_model.py without dropout;
+- lm: 12 layers in the shape of peers/jax_language_model.py without dropout,
+  whose feed-forward and loss work on slices of 1,024 positions;
+- lm in one slice: the same on the whole length at once;
 - exact: the same with cuDNN's causal attention in every layer;
 - long: gin_configs/models/reformer_lm_1m.gin;
 - generation: the 12 layers with strictly causal LSH attention. Prompt, start
@@ -34,7 +36,6 @@ import argparse
 import functools
 import importlib
 import importlib.util
-import inspect
 import json
 import os
 import pathlib
@@ -85,13 +86,15 @@ def rows(quick):
   context = 512 if quick else 2**16
   order = [
     (language_model, short, 'bfloat16', 'fused'),
-    (language_model, short, 'bfloat16', 'xla'),
+    (in_one_slice, short, 'bfloat16', 'fused'),
     (language_model, short, 'bfloat16', 'exact'),
-    (language_model, long, 'bfloat16', 'fused'),
-    (language_model, long, 'bfloat16', 'exact'),
+    (in_one_slice, short, 'bfloat16', 'exact'),
     (long_sequence, longest, 'bfloat16', 'fused'),
-    (long_sequence, longest, 'bfloat16', 'xla'),
+    (language_model, long, 'bfloat16', 'fused'),
     (generation, context, 'bfloat16', 'fused'),
+    (language_model, long, 'bfloat16', 'exact'),
+    (long_sequence, longest, 'bfloat16', 'xla'),
+    (language_model, short, 'bfloat16', 'xla'),
     (generation, context, 'bfloat16', 'xla'),
     (language_model, long, 'bfloat16', 'xla'),
     (language_model, short, 'float32', 'fused'),
@@ -103,6 +106,7 @@ def rows(quick):
   ]
   kinds = {
     language_model: 'lm',
+    in_one_slice: 'lm in one slice',
     long_sequence: 'long',
     generation: 'generation',
   }
@@ -122,7 +126,7 @@ def run_all(arguments):
   if arguments.quick and not _has_gpu():
     # One of float32 will do, so that two minutes are enough.
     names = [name for name in names if 'fused' not in name]
-    names = [n for n in names if 'float32' not in n or n.startswith('lm, 1')]
+    names = [n for n in names if 'float32' not in n]
   for i, name in enumerate(names):
     if time.monotonic() > ends:
       tell(dict(left_out=names[i:]))
@@ -178,10 +182,15 @@ def import_package():
   importlib.import_module('trax_reformer_ext')
 
 
-def language_model(length, dtype, attention, quick):
+def in_one_slice(length, dtype, attention, quick):
+  """The row of 12 layers without slices of the length."""
+  return language_model(length, dtype, attention, quick, chunk_size=length)
+
+
+def language_model(length, dtype, attention, quick, chunk_size=1024):
   """The row of loss and gradient of 12 layers."""
   shape = lm_shape(quick)
-  model = lm(attention, dtype, length, shape)
+  model = lm(attention, dtype, length, shape, chunk_size)
   if attention == 'exact':
     layers = [exact_flops(length)] * 4
   else:
@@ -201,7 +210,7 @@ def long_sequence(length, dtype, attention, quick):
   n_layers = 2 if quick else 6
   # What is given here beside the implementation is the config's.
   kinds = [
-    functools.partial(kind, **implementation(kind, attention))
+    functools.partial(kind, implementation=attention)
     for kind in (ext.SelfAttention, ext.LSHSelfAttention)
   ]
   model = ext.ReformerLM(
@@ -266,7 +275,16 @@ def lm_shape(quick):
   return dict(d_model=768, d_ff=2048, n_layers=12, n_heads=8)
 
 
-def lm(attention, dtype, length, shape, lsh=None, mode='train', **options):
+def lm(
+  attention,
+  dtype,
+  length,
+  shape,
+  chunk_size=1024,
+  lsh=None,
+  mode='train',
+  **options,
+):
   """The model of 12 layers, without loss and weights."""
   from trax import layers as tl
 
@@ -279,7 +297,7 @@ def lm(attention, dtype, length, shape, lsh=None, mode='train', **options):
       ext.SelfAttention,
       chunk_len=128,
       n_chunks_before=1,
-      **implementation(ext.SelfAttention, attention),
+      implementation=attention,
     )
     hashed = functools.partial(
       ext.LSHSelfAttention,
@@ -287,7 +305,7 @@ def lm(attention, dtype, length, shape, lsh=None, mode='train', **options):
       n_hashes=2,
       n_chunks_before=1,
       **(lsh or dict(n_buckets=64)),
-      **implementation(ext.LSHSelfAttention, attention),
+      implementation=attention,
     )
     kinds = [local, local, hashed, local]
   return ext.ReformerLM(
@@ -296,22 +314,13 @@ def lm(attention, dtype, length, shape, lsh=None, mode='train', **options):
     max_len=length,
     attention_type=kinds,
     ff_activation=tl.Relu,
-    ff_chunk_size=1024,
-    loss_chunk_size=1024,
+    ff_chunk_size=chunk_size,
+    loss_chunk_size=chunk_size,
     activation_dtype=dtype,
     mode=mode,
     **shape,
     **options,
   )
-
-
-def implementation(kind, name):
-  """The argument that chooses it; none where there is XLA's alone."""
-  if 'implementation' in inspect.signature(kind.__init__).parameters:
-    return dict(implementation=name)
-  if name != 'xla':
-    raise ValueError(f'{kind.__name__} has no argument implementation')
-  return {}
 
 
 def exact_attention():

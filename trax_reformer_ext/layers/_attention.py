@@ -19,9 +19,9 @@ from trax_reformer_ext.layers._head_groups import (
 )
 from trax_reformer_ext.layers.prompt import Prompt
 from trax_reformer_ext.ops.devices import on_each_device
+from trax_reformer_ext.ops.fused_attention import why_unsupported
 from trax_reformer_ext.ops.linear import linear
 from trax_reformer_ext.ops.platforms import IMPLEMENTATIONS, why_no_kernels
-from trax_reformer_ext.ops.triton_attention import why_unsupported
 
 
 class Attention(base.Layer):
@@ -238,7 +238,7 @@ class Attention(base.Layer):
       out = jnp.moveaxis(out[:, :, :, 0], 0, 2)
     return from_heads(out, self.weights[-1])
 
-  def _chosen(self, chunk_len):
+  def _chosen(self, q, v, n_rounds, chunk_len):
     """What computes attention within chunks: 'xla', 'fused', 'interpreted'.
 
     Raises:
@@ -247,9 +247,7 @@ class Attention(base.Layer):
     asked = self._implementation
     if asked in ('xla', 'interpreted'):
       return asked
-    why_not = why_no_kernels() or why_unsupported(
-      chunk_len, self._d_qk, self._d_v
-    )
+    why_not = why_no_kernels() or why_unsupported(q, v, n_rounds, chunk_len)
     check(
       asked == 'auto' or not why_not,
       f"{type(self).__name__}.implementation is 'fused', but {why_not}; 'auto' "

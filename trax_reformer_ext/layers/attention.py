@@ -86,6 +86,12 @@ class SelfAttention(Attention):
     check_predict('SelfAttention', mode, causal, masked, limit)
     if chunk_len is None:
       check(
+        implementation in ('auto', 'xla'),
+        f'SelfAttention.implementation is {implementation!r} without '
+        "chunk_len: full attention has 'xla' alone; leave it 'auto', or set "
+        'chunk_len',
+      )
+      check(
         not (n_chunks_before or n_chunks_after),
         f'SelfAttention.n_chunks_before is {n_chunks_before} and '
         f'n_chunks_after {n_chunks_after} without chunk_len: set chunk_len',
@@ -130,7 +136,7 @@ class SelfAttention(Attention):
       v,
       mask,
       causal=self._causal,
-      implementation=self._chosen(self._chunks['chunk_len']),
+      implementation=self._chosen(q, v, 1, self._chunks['chunk_len']),
       **self._chunks,
       **dropout,
     )

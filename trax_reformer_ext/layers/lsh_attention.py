@@ -253,12 +253,15 @@ class LSHSelfAttention(Attention):
       return out, ()
     n_buckets = self._n_buckets_for(q.shape[2])
     total = hashing.total_buckets(n_buckets)
+    chosen = self._chosen(q, v, self._n_hashes, self._rounds['chunk_len'])
     check(
       not isinstance(saved, tuple),
       'ReversibleSerial.reverse_and_grad has no hash buckets of the forward '
       'pass: differentiate with jax.grad',
     )
-    buckets = self._hash(q, n_buckets, drawn) if saved is None else saved
+    buckets = saved
+    if saved is None:
+      buckets = self._hash(q, n_buckets, drawn, chosen)
     out = lsh_attention(
       q,
       v,
@@ -266,7 +269,7 @@ class LSHSelfAttention(Attention):
       mask,
       n_buckets=total,
       causal=self._causal,
-      implementation=self._chosen(self._rounds['chunk_len']),
+      implementation=chosen,
       **self._rounds,
       **dropout,
     )
@@ -314,13 +317,12 @@ class LSHSelfAttention(Attention):
       rng, self._n_heads, self._d_qk, self._n_hashes, n_buckets
     )
 
-  def _hash(self, q, n_buckets, drawn):
+  def _hash(self, q, n_buckets, drawn, implementation='xla'):
     if self._hash_fn is not None:
       return self._hash_fn(q)
     if self._ablation == 'random_buckets':
       return jnp.broadcast_to(drawn, q.shape[:1] + drawn.shape)
-    chosen = self._chosen(self._rounds['chunk_len'])
-    return hashing.hash_vectors(q, drawn, n_buckets, chosen)
+    return hashing.hash_vectors(q, drawn, n_buckets, implementation)
 
   def _deciding(self, length):
     """The length that decides: in 'predict' the same for every step."""

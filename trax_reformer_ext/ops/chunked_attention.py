@@ -171,11 +171,16 @@ def _forward(look, keep, multiplier, q, k, v, key_position, orders):
   )
   view = _view(look, q.shape[:2], orders)
   (top, total, sums, kept), _ = _over_chunks(attend, look, orders, view, q)
+  # Rounded like the output, so that half as much is gathered in bfloat16.
+  sums = sums.astype(v.dtype)
   top, total, sums = (view.by_round(x) for x in (top, total, sums))
   highest = functools.reduce(jnp.maximum, top)
   factors = [jnp.exp(t - highest) for t in top]
   total = sum(f * t for f, t in zip(factors, total, strict=True))
-  out = sum(f[..., None] * s for f, s in zip(factors, sums, strict=True))
+  out = sum(
+    f[..., None] * s.astype(jnp.float32)
+    for f, s in zip(factors, sums, strict=True)
+  )
   any_key = total > 0
   out = jnp.where(any_key[..., None], out / total[..., None], 0)
   # The log-normaliser inf says that nothing was seen: exp(score - inf) = 0.
@@ -227,9 +232,13 @@ def _backward(
   )
   view = _view(look, q.shape[:2], orders)
   d_own, (d_reached, d_values) = _over_chunks(gradients, look, orders, view, q)
-  dq = sum(view.by_round(d_reached if look.shared_qk else d_own))
-  dk = None if look.shared_qk else sum(view.by_round(d_reached))
-  dv = sum(view.by_round(d_values))
+  # Rounded before they are gathered, and added up in float32.
+  total = lambda d, x: sum(
+    d.astype(jnp.float32) for d in view.by_round(d.astype(x.dtype))
+  )
+  dq = total(d_reached if look.shared_qk else d_own, q)
+  dk = None if look.shared_qk else total(d_reached, k)
+  dv = total(d_values, v)
   if look.shared_qk:
     alone = _alone(log_norm, key_position)[..., None]
     dv += jnp.where(alone, d_out.astype(jnp.float32), 0)

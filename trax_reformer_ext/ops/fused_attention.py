@@ -25,8 +25,27 @@ _MAX_GROUPS = 8
 _MAX_ELEMENTS = 2**31 - 1
 
 
+def why_unsupported(q, v, n_rounds, chunk_len):
+  """Why the compiled kernels cannot compute a case, or None.
+
+  Args:
+    q: [..., length, d_qk], an array or its shape and dtype.
+    v: [..., length, d_v].
+    n_rounds: int.
+    chunk_len: int.
+  """
+  if q.dtype not in (jnp.float32, jnp.bfloat16):
+    return f'the input is {q.dtype}: float32 or bfloat16 is needed'
+  length, d_qk = q.shape[-2:]
+  if n_rounds * length * max(d_qk, v.shape[-1]) > _MAX_ELEMENTS:
+    return (
+      f'{n_rounds} rounds of {length} positions have more than 2^31 elements'
+    )
+  return triton_attention.why_unsupported(chunk_len, d_qk, v.shape[-1])
+
+
 def n_at_once(q, v, n_rounds):
-  """How many sequences kernels can index at once, a divisor of all; or 0."""
+  """How many sequences kernels can index at once, a divisor of all."""
   n, length, d_qk = q.shape
   of_one = length * max(n_rounds, d_qk, v.shape[-1])
   return divisor(n, _MAX_ELEMENTS // of_one)

@@ -1,5 +1,7 @@
 """Choices that depend on what the program runs on."""
 
+import re
+
 import jax
 
 
@@ -23,11 +25,15 @@ IMPLEMENTATIONS = 'auto', 'xla', 'fused', 'interpreted'
 def why_no_kernels():
   """Why the fused kernels do not run on the default device, or None."""
   device = jax.devices()[0]
-  if device.platform not in ('gpu', 'cuda'):
-    return f'the device is a {device.platform}: a GPU is needed'
-  capability = float(getattr(device, 'compute_capability', 0))
-  if capability < 8:
+  # Of an AMD GPU it is no number.
+  capability = re.fullmatch(
+    r'(\d+)\.\d+', str(getattr(device, 'compute_capability', ''))
+  )
+  if not capability:
+    return f'the device is {device.device_kind}: an NVIDIA GPU is needed'
+  if int(capability.group(1)) < 8:
     return (
-      f'the GPU has compute capability {capability}: at least 8.0 is needed'
+      f'{device.device_kind} has compute capability {capability.group()}: at '
+      'least 8.0 is needed'
     )
   return None

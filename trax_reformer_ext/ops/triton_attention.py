@@ -69,7 +69,7 @@ def forward(
     arrays: dict of q [n, length, d_qk], k likewise (without look.shared_qk) or
       inverse, float32 [n, length], 1 / |q| (with it), v [n, length, d_v],
       key_position, int32 [n, length]; order, int32 [n, rounds, length], where
-      the rounds are sorted, and rank, low and size likewise with
+      the rounds are sorted; rank, low and size, int32 [n, length, rounds], with
       look.intervals; multiplier, float32 [chunk_len, width], for dropout.
     n_rounds: int.
     first: int, the first sequence that is computed; the same kernel computes

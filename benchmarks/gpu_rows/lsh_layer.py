@@ -4,8 +4,6 @@ The same computation as LSHSelfAttention's (d_model 512, 8 heads of 64, causal,
 chunks of 64), from trax_reformer_ext.ops alone: a GPU machine may lack Trax.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 
@@ -67,13 +65,18 @@ def to_heads(y, n):
   return [jnp.swapaxes(y[:, :, i], 1, 2) for i in range(n)]
 
 
-def program(layer, backward, x, inward, outward, **options):
-  """A compiled function of (x, inward, outward)."""
-  layer = functools.partial(layer, **options)
+def flops(length, backward, n_hashes=None):
+  """Floating-point operations of products, of LSH or (None) exact attention.
 
-  def gradient(*arguments):
-    y, vjp = jax.vjp(layer, *arguments)
-    return vjp(y)
-
-  run = jax.jit(gradient if backward else layer)
-  return run.lower(x, inward, outward).compile()
+  Keys are those that a query is compared with: two chunks in each round, half
+  of the sequence in exact attention. The backward pass has twice the products
+  of projections, and two and a half times those of attention.
+  """
+  n_projections = 3 if n_hashes is None else 2
+  keys = length / 2 if n_hashes is None else 2 * CHUNK_LEN * n_hashes
+  width = N_HEADS * D_HEAD
+  projections = 2 * length * D_MODEL * width * (n_projections + 1)
+  attention = 4 * length * keys * width
+  return projections * (3 if backward else 1) + attention * (
+    3.5 if backward else 1
+  )
