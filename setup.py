@@ -63,11 +63,16 @@ setuptools.setup(
       'torch==2.13.0',
       'transformers==5.23.0',
     ],
+    # JAX for an accelerator: its own extras by their names. The plain install
+    # computes on the CPU.
+    'cuda12': ['jax[cuda12]>=0.10.2'],
+    'cuda13': ['jax[cuda13]>=0.10.2'],
     # To read pytorch_model.bin, and to compare with.
     'huggingface': [
       'torch>=2.13.0',
       'transformers>=5.23.0',
     ],
+    'tpu': ['jax[tpu]>=0.10.2'],
     'test': [
       # Needed by tfds.testing, which does not say so.
       'dill>=0.4.1',
