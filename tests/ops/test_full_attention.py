@@ -85,3 +85,10 @@ def test_dropout_keeps_the_expectation():
   assert np.abs(samples[0] - samples[1]).max() > 0.05
   error = np.abs(samples.mean(axis=0) - plain)
   assert (error < 6 * samples.std(axis=0) / 2000**0.5 + 1e-5).all()
+
+
+def test_nan_in_a_query_is_seen():
+  q, k, v, *_ = make_case(2, 8)
+  out = np.asarray(full_attention(q.at[0, 0, 3, 1].set(jnp.nan), k, v))
+  assert np.isnan(out[0, 0, 3]).all()
+  assert np.isfinite(np.delete(out[0, 0], 3, axis=0)).all()

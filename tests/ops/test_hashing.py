@@ -1,4 +1,5 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from trax.layers.research import efficient_attention
@@ -59,6 +60,45 @@ def _clear(vecs, rotations, n_buckets):
     best = np.sort(np.concatenate([part, -part], axis=-1), axis=-1)
     clear &= best[..., -1] - best[..., -2] > 1e-4
   return clear
+
+
+@pytest.mark.parametrize(
+  'n_buckets,length,dtype',
+  [
+    (8, 128, jnp.float32),
+    (64, 1, jnp.float32),
+    (6, 100, jnp.float32),  # neither a power of 2 nor whole tiles
+    ([4, 6], 130, jnp.float32),
+    ([2, 40, 10], 70, jnp.bfloat16),
+  ],
+)
+def test_the_kernel_hashes_as_xla(n_buckets, length, dtype):
+  rng = np.random.default_rng(length)
+  vecs = rng.normal(size=(2, 3, length, 16)).astype(dtype)
+  rotations = np.asarray(
+    hashing.random_rotations(jax.random.PRNGKey(0), 3, 16, 2, n_buckets)
+  )
+  expected = hashing.hash_vectors(vecs, rotations, n_buckets)
+  found = hashing.hash_vectors(vecs, rotations, n_buckets, 'interpreted')
+  assert found.dtype == expected.dtype and found.shape == expected.shape
+  for example, f, e in zip(vecs, found, expected, strict=True):
+    clear = _clear(example.astype(np.float64), rotations, n_buckets)
+    assert clear.mean() > 0.98
+    np.testing.assert_array_equal(f[clear], e[clear])
+
+
+@pytest.mark.parametrize('implementation', ['xla', 'interpreted'])
+def test_ties_go_to_the_first_bucket(implementation):
+  """So that zero vectors, as of padding, all share a bucket."""
+  rotations = np.zeros((1, 16, 1, 5 + 2), np.float32)
+  rotations[0, 0, 0, :5] = [1, 3, -3, 3, 2]
+  rotations[0, 1, 0, 5:] = [-1, 1]
+  vecs = np.zeros((1, 1, 4, 16), np.float32)
+  vecs[0, 0, 1, 0] = 1  # the second side of [10, 4]; zero for the second factor
+  vecs[0, 0, 2, 0] = -1
+  vecs[0, 0, 3, 1] = 1
+  found = hashing.hash_vectors(vecs, rotations, [10, 4], implementation)
+  np.testing.assert_array_equal(found[0, 0, 0], [0, 1, 5 + 1, 10 * 2])
 
 
 def test_number_of_buckets_is_the_one_that_trax_chooses(monkeypatch):

@@ -25,12 +25,22 @@ def make_counts(length, real, shared_qk, **options):
 run = functools.partial(reference.run_attention, local_attention)
 
 
-@pytest.fixture(autouse=True, params=['chunks', 'windows'])
+XLA_WAYS = ['chunks', 'windows']
+
+
+@pytest.fixture(autouse=True, params=XLA_WAYS)
 def every_way(request, monkeypatch):
-  """Runs every test with all chunks at once, and few by few."""
+  """Runs every test with all chunks at once, and few by few.
+
+  Some run through the fused kernel's program as well.
+  """
   if request.param == 'windows':
     room = 2 * 4 * 4 * 8 * 4
     monkeypatch.setattr(chunked_attention, 'scores_bytes', lambda: room)
+  if request.param == 'interpreted':
+    monkeypatch.setitem(
+      local_attention.__kwdefaults__, 'implementation', 'interpreted'
+    )
 
 
 # causal, masked, shared_qk, wrap, look, length
@@ -45,7 +55,12 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize('causal,masked,shared_qk,wrap,look,length', CASES)
+@pytest.mark.parametrize(
+  'every_way,causal,masked,shared_qk,wrap,look,length',
+  [(way, *case) for way in XLA_WAYS for case in CASES]
+  + [('interpreted', *case) for case in CASES[1:5]],
+  indirect=['every_way'],
+)
 def test_equals_the_reference(causal, masked, shared_qk, wrap, look, length):
   rng = np.random.default_rng(length)
   normal = lambda depth: jnp.asarray(
@@ -73,6 +88,7 @@ def test_equals_the_reference(causal, masked, shared_qk, wrap, look, length):
     reference.assert_close(a, e)
 
 
+# Not through the kernel: every example is a program that takes long to compile.
 @settings(max_examples=12, deadline=None, derandomize=True)
 @given(
   heads=st.integers(1, 3),

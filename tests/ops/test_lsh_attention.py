@@ -1,5 +1,6 @@
 import functools
 import importlib
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -21,13 +22,16 @@ MODES = {
   'strict': dict(strictly_causal=True),
 }
 N_BUCKETS = 6
+XLA_WAYS = ['chunks', 'windows', 'dense']
 
 
-@pytest.fixture(autouse=True, params=['chunks', 'windows', 'dense'])
+@pytest.fixture(autouse=True, params=XLA_WAYS)
 def every_way(request, monkeypatch):
   """Runs every test with sorted chunks, all at once or few by few, and dense.
 
-  A window has 3 chunks in most tests.
+  A window has 3 chunks in most tests. Some run through the fused kernel's
+  program as well; as that takes long to compile, not all of them, and tests/
+  ops/test_fused_attention.py has others.
   """
   up_to = 10**9 if request.param == 'dense' else 0
   module = importlib.import_module('trax_reformer_ext.ops.lsh_attention')
@@ -35,6 +39,19 @@ def every_way(request, monkeypatch):
   if request.param == 'windows':
     room = 3 * 4 * 4 * 8 * 4
     monkeypatch.setattr(chunked_attention, 'scores_bytes', lambda: room)
+  if request.param == 'interpreted':
+    monkeypatch.setitem(
+      lsh_attention.__kwdefaults__, 'implementation', 'interpreted'
+    )
+
+
+def by_every_way(names, cases, of_kernel):
+  """Parametrizes a test: XLA's ways get all cases, the kernel some of them."""
+  by_way = [(way, *case) for way in XLA_WAYS for case in cases]
+  by_way += [('interpreted', *case) for case in of_kernel]
+  return pytest.mark.parametrize(
+    ('every_way', *names.split(',')), by_way, indirect=['every_way']
+  )
 
 
 def make_case(seed, batch, heads, rounds, length, masked=False, d_qk=8, d_v=5):
@@ -92,9 +109,13 @@ SHAPES = [
 ]
 
 
-@pytest.mark.parametrize('causal,masked,rounds,length,look', SHAPES)
-@pytest.mark.parametrize('mode', MODES)
-def test_equals_the_reference(mode, causal, masked, rounds, length, look):
+# Every mode with padding and an odd length; one with causality, chunks after.
+OF_KERNEL = [(mode, SHAPES[3]) for mode in MODES] + [('trax', SHAPES[4])]
+
+
+@by_every_way('mode,shape', [*itertools.product(MODES, SHAPES)], OF_KERNEL)
+def test_equals_the_reference(mode, shape):
+  causal, masked, rounds, length, look = shape
   check(
     make_case(1, 2, 2, rounds, length, masked),
     mode,
@@ -105,8 +126,10 @@ def test_equals_the_reference(mode, causal, masked, rounds, length, look):
   )
 
 
-@pytest.mark.parametrize(
-  'mode,rounds', [('trax', 8), ('paper', 1), ('paper', 8), ('strict', 5)]
+@by_every_way(
+  'mode,rounds',
+  [('trax', 8), ('paper', 1), ('paper', 8), ('strict', 5)],
+  [('paper', 8), ('strict', 5)],
 )
 def test_many_rounds_and_buckets_longer_than_the_reach(mode, rounds):
   case = make_case(2, 1, 2, rounds, 36)
@@ -115,7 +138,7 @@ def test_many_rounds_and_buckets_longer_than_the_reach(mode, rounds):
   check(case, mode, chunk_len=4, causal=True)
 
 
-@pytest.mark.parametrize('mode', ['trax', 'paper', 'strict'])
+@by_every_way('mode', [('trax',), ('paper',), ('strict',)], [('strict',)])
 def test_rows_that_see_only_themselves(mode):
   q, v, buckets, _, d_out = make_case(3, 1, 1, 2, 12)
   mask = np.zeros((1, 12), bool)
@@ -240,8 +263,13 @@ def test_padding_never_changes_a_real_token(mode, causal):
     reference.assert_close(out[:, :, :length], expected, 1e-6)
 
 
-@pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
-@pytest.mark.parametrize('mode', ['trax', 'paper', 'strict'])
+@by_every_way(
+  'mode,dtype',
+  [
+    *itertools.product(['trax', 'paper', 'strict'], [jnp.float32, jnp.bfloat16])
+  ],
+  [('trax', jnp.bfloat16)],
+)
 def test_fully_masked_rows_are_zero_with_zero_gradients(mode, dtype):
   q, v, buckets, _, d_out = make_case(9, 2, 2, 2, 16)
   mask = np.zeros((2, 16), bool)

@@ -255,7 +255,7 @@ def _attend(q, v, keys, values, allowed):
     values,
     preferred_element_type=jnp.float32,
   )
-  some = total > 0
+  some = total != 0
   out = jnp.where(some, out / jnp.where(some, total, 1), v[:, :, 0])
   return out.astype(v.dtype)[:, :, None]
 

@@ -181,7 +181,7 @@ def _forward(look, keep, multiplier, q, k, v, key_position, orders):
     f[..., None] * s.astype(jnp.float32)
     for f, s in zip(factors, sums, strict=True)
   )
-  any_key = total > 0
+  any_key = total != 0
   out = jnp.where(any_key[..., None], out / total[..., None], 0)
   # The log-normaliser inf says that nothing was seen: exp(score - inf) = 0.
   log_norm = jnp.where(any_key, highest + jnp.log(total), jnp.inf)
@@ -210,7 +210,7 @@ def _attend(look, keep, multiplier, q, k, v, key_position, view):
   total = jnp.sum(weights, axis=-1)
   kept = None
   if keep:
-    kept = (weights / jnp.where(total > 0, total, 1)[..., None])[:, 0]
+    kept = (weights / jnp.where(total != 0, total, 1)[..., None])[:, 0]
   if multiplier is not None:
     weights = weights * multiplier
   sums = _dot('rncw,rnwv->rncv', weights.astype(v.dtype), values)

@@ -75,7 +75,7 @@ def full_attention(
       keep = jax.random.bernoulli(rng, 1 - dropout, (block_len, n_keys))
       weights = weights * (keep / (1 - dropout))
     out = _dot('bhcl,bhld->bhcd', weights.astype(v.dtype), v)
-    some = total > 0
+    some = total != 0
     out = jnp.where(some, out / jnp.where(some, total, 1), 0)
     if shared_qk:
       v_own, mask_own = own

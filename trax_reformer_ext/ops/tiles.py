@@ -117,7 +117,7 @@ def finish_softmax(softmax):
   Zero and -inf in rows without any key.
   """
   top, total, sums = softmax
-  seen = total > 0
+  seen = total != 0
   some = jnp.where(seen, total, 1.0)
   mean = jnp.where(seen[:, None], sums / some[:, None], 0.0)
   return mean, jnp.where(seen, top + jnp.log(some), -jnp.inf)
