@@ -56,7 +56,8 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     measure(path, arguments.seconds, arguments.quick)
   if importlib.util.find_spec('tensorflow') is None:
-    print('no picture: the package is not installed; use --draw where it is')
+    # Importing the package takes stand-ins then, which disturb matplotlib.
+    print('no picture: tensorflow is not installed; use --draw where it is')
     return
   draw(json.loads(path.read_text()), folder)
 

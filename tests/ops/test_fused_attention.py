@@ -255,6 +255,17 @@ def test_no_kernel_gets_more_elements_than_it_can_index(monkeypatch):
   assert all(0 < largest < 2**31 for *_, largest in calls)
 
 
+def test_no_kernel_gets_more_sequences_than_cuda_can_start(monkeypatch):
+  calls = _calls(monkeypatch)
+  x = jax.ShapeDtypeStruct((8192, 8, 64, 16), jnp.bfloat16)
+  attend = functools.partial(
+    local_attention, chunk_len=64, implementation='fused'
+  )
+  assert jax.eval_shape(attend, x, x, x).shape == x.shape
+  assert sum(n for _, _, n, _ in calls) == 8192 * 8
+  assert all(n < 2**16 for _, _, n, _ in calls)
+
+
 def why_unsupported(
   d_qk=64, d_v=64, chunk_len=64, length=1024, rounds=8, dtype=jnp.bfloat16
 ):

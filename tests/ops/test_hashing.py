@@ -125,3 +125,23 @@ def test_no_gradient_flows_through_buckets():
     hashing.hash_vectors(vecs, rotations, 6).astype(np.float32).sum()
   )
   np.testing.assert_array_equal(jax.grad(of_buckets)(vecs), 0)
+
+
+@pytest.mark.parametrize(
+  'shape,n_buckets,is_kernel',
+  [
+    ((1, 8, 4096, 64), 64, True),
+    ((1, 8, 4096, 48), 64, False),  # no power of 2
+    ((1, 8, 4096, 64), 512, False),  # too wide for the registers
+    ((64, 8, 65536, 64), 64, False),  # 2^31 elements
+    ((8192, 8, 64, 64), 64, False),  # more sequences than CUDA's grid has
+  ],
+)
+def test_the_kernel_hashes_what_it_can_index(shape, n_buckets, is_kernel):
+  vecs = jax.ShapeDtypeStruct(shape, jnp.bfloat16)
+  rotations = jax.ShapeDtypeStruct(
+    (shape[1], shape[3], 1, n_buckets // 2), jnp.float32
+  )
+  run = lambda *xs: hashing.hash_vectors(*xs, n_buckets, 'fused')
+  jaxpr = jax.make_jaxpr(run)(vecs, rotations)
+  assert ('pallas_call' in str(jaxpr)) == is_kernel

@@ -21,8 +21,10 @@ from trax_reformer_ext.ops.loops import divisor
 # groups.
 _BYTES_BY_ROUND = 2**28
 _MAX_GROUPS = 8
-# A kernel computes offsets into its arrays as int32.
+# A kernel computes offsets into its arrays as int32, and CUDA starts at most so
+# many programs along the axis of sequences.
 _MAX_ELEMENTS = 2**31 - 1
+_MAX_SEQUENCES = 2**16 - 1
 
 
 def why_unsupported(q, v, n_rounds, chunk_len):
@@ -159,7 +161,7 @@ def _in_groups(run, n_rounds, arrays):
   total = len(arrays['q'])
   written = [arrays[name] for name in ('q', 'k', 'v') if name in arrays]
   elements = n_rounds * max(x[0].size for x in written)
-  most = _MAX_ELEMENTS // elements
+  most = min(_MAX_SEQUENCES, _MAX_ELEMENTS // elements)
   if n_rounds > 1:
     bytes_each = n_rounds * sum(x[0].nbytes for x in written)
     wanted = max(_BYTES_BY_ROUND // bytes_each, math.ceil(total / _MAX_GROUPS))

@@ -76,8 +76,7 @@ def hash_vectors(vecs, rotations, n_buckets, implementation='xla'):
   interpret = implementation == 'interpreted'
   factors = _factors(n_buckets)
   if interpret or (
-    implementation == 'fused'
-    and triton_hashing.is_supported(vecs.shape[-1], factors)
+    implementation == 'fused' and triton_hashing.is_supported(vecs, factors)
   ):
     return triton_hashing.hash_vectors(
       vecs, rotations, factors, interpret=interpret

@@ -12,17 +12,26 @@ from jax.experimental.pallas import triton as pallas_triton
 
 _TILE_LEN = 64
 _MAX_HALF = 128
+# As of ops/fused_attention.py.
+_MAX_ELEMENTS = 2**31 - 1
+_MAX_SEQUENCES = 2**16 - 1
 
 
-def is_supported(d_qk, factors):
+def is_supported(vecs, factors):
   """Whether the compiled kernel can hash.
 
   Args:
-    d_qk: int, depth of the vectors.
+    vecs: float [batch, heads, length, d_qk].
     factors: list of even ints.
   """
-  is_power = 16 <= d_qk <= 256 and not d_qk & (d_qk - 1)
-  return is_power and max(factors) <= 2 * _MAX_HALF
+  batch, heads, _, d = vecs.shape
+  return (
+    16 <= d <= 256
+    and not d & (d - 1)
+    and max(factors) <= 2 * _MAX_HALF
+    and batch * heads <= _MAX_SEQUENCES
+    and vecs.size <= _MAX_ELEMENTS
+  )
 
 
 def hash_vectors(vecs, rotations, factors, *, interpret=False):
