@@ -182,9 +182,10 @@ def _forward(look, keep, multiplier, q, k, v, key_position, orders):
     for f, s in zip(factors, sums, strict=True)
   )
   any_key = total != 0
-  out = jnp.where(any_key[..., None], out / total[..., None], 0)
+  some = jnp.where(any_key, total, 1)  # nothing divides by 0
+  out = jnp.where(any_key[..., None], out / some[..., None], 0)
   # The log-normaliser inf says that nothing was seen: exp(score - inf) = 0.
-  log_norm = jnp.where(any_key, highest + jnp.log(total), jnp.inf)
+  log_norm = jnp.where(any_key, highest + jnp.log(some), jnp.inf)
   if look.shared_qk:
     alone = _alone(log_norm, key_position)[..., None]
     out = jnp.where(alone, v.astype(out.dtype), out)
