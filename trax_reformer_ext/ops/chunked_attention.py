@@ -111,6 +111,19 @@ def _over_groups(fn, group, onto, *arrays):
   return jax.tree.map(merge, map_onto(fn, onto, *arrays))
 
 
+def _with_gradient_of(fn, kernel):
+  """kernel, which computes what fn does, differentiated as fn.
+
+  Kernels have no gradient of their own; second derivatives need one.
+  """
+  run = jax.custom_vjp(kernel)
+  run.defvjp(
+    lambda *inputs: (kernel(*inputs), inputs),
+    lambda inputs, d_results: jax.vjp(fn, *inputs)[1](d_results),
+  )
+  return run
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
 def _attention(look, group, implementation, *inputs):
   return _run_forward(look, group, implementation, False, *inputs)[0]
@@ -119,13 +132,13 @@ def _attention(look, group, implementation, *inputs):
 def _run_forward(
   look, group, implementation, keep, q, k, v, key_position, orders, multiplier
 ):
-  if implementation == 'xla':
-    forward = functools.partial(_forward, look, keep, multiplier)
-  else:
+  forward = functools.partial(_forward, look, keep, multiplier)
+  if implementation != 'xla':
     interpret = implementation == 'interpreted'
-    forward = functools.partial(
+    kernel = functools.partial(
       fused_attention.forward, look, interpret, multiplier
     )
+    forward = _with_gradient_of(forward, kernel)
   kept = jnp.zeros(q.shape[:2] + (q.shape[1],), jnp.float32) if keep else None
   onto = v, v[..., 0].astype(jnp.float32), kept
   return _over_groups(forward, group, onto, q, k, v, key_position, orders)
@@ -141,13 +154,13 @@ def _attention_fwd(look, group, implementation, *inputs):
 
 def _attention_bwd(look, group, implementation, saved, d_out):
   q, k, v, key_position, orders, multiplier, *results = saved
-  if implementation == 'xla':
-    backward = functools.partial(_backward, look, multiplier)
-  else:
+  backward = functools.partial(_backward, look, multiplier)
+  if implementation != 'xla':
     interpret = implementation == 'interpreted'
-    backward = functools.partial(
+    kernel = functools.partial(
       fused_attention.backward, look, interpret, multiplier
     )
+    backward = _with_gradient_of(backward, kernel)
   onto = q, k, v
   dq, dk, dv = _over_groups(
     backward, group, onto, q, k, v, key_position, orders, *results, d_out
