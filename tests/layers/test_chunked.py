@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from trax import layers as tl
+from trax import shapes
 from trax.models.research import configurable_transformer as ct
 
 from tests.reference import assert_close
@@ -101,3 +102,19 @@ def test_dropout_is_the_same_with_and_without_slices():
 def test_a_chunk_size_that_cannot_be_is_named(chunk_size):
   with pytest.raises(ReformerError, match=f'chunk_size is {chunk_size}'):
     ChunkedDense(5, chunk_size)
+
+
+def test_a_layers_own_weights_keep_their_dtype():
+  """What is not told to round its matrices gets them as they are."""
+  seen = []
+
+  class Own(tl.Dense):
+    def forward(self, x):
+      seen.append(self.weights[0].dtype)
+      return super().forward(x)
+
+  layer = Chunked(Own(3, use_bfloat16=True), 2)
+  x = np.ones((1, 4, 3), np.float32)
+  layer.init(shapes.signature(x))
+  layer(x)
+  assert seen and set(seen) == {jnp.bfloat16.dtype}

@@ -27,7 +27,7 @@ class Chunked(base.Layer):
   of Trax's feed-forward layers have) are the same as without slices.
   """
 
-  def __init__(self, layer, chunk_size, name=None, activation_dtype='float32'):
+  def __init__(self, layer, chunk_size, name=None, activation_dtype=None):
     """Creates the layer.
 
     Args:
