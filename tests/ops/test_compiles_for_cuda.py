@@ -5,8 +5,8 @@ few in MAY_SPILL may. Most are within ten of the 255 registers that a thread can
 have, so what compiles them counts too, JAX's Triton and NVIDIA's ptxas.
 
 Needs, of JAX's version, jax-cuda13-plugin and jax-cuda13-pjrt, and of CUDA 13
-nvidia-cuda-nvcc and nvidia-nvvm, all installed with pip's --no-deps. Compiling
-happens in processes of their own, whose JAX has the flags for it.
+nvidia-cuda-nvcc and nvidia-nvvm, all installed with pip's --no-deps. Separate
+processes compile, as their JAX needs other flags.
 """
 
 import functools
@@ -17,7 +17,6 @@ import os
 import pathlib
 import subprocess
 import sys
-import types
 from typing import NamedTuple
 
 import jax
@@ -176,7 +175,7 @@ pytestmark = pytest.mark.skipif(_why_not() is not None, reason=str(_why_not()))
 
 
 def _compile(cases, gate=True):
-  """What became of cases in a process of its own.
+  """Compiles cases in a separate process.
 
   Returns:
     dict of {str(case): (what is wrong or None, MiB of temporary memory)}.
@@ -287,11 +286,18 @@ def _program(case):
     return run, (vecs, rotations)
 
   if case.what == 'layer':
-    d_model = n * case.d
-    x = of_type(case.dtype, 1, length, d_model)
-    inward = of_type(case.dtype, d_model, 2 * d_model)
-    outward = of_type(case.dtype, d_model, d_model)
-    return functools.partial(_layer, case), (x, inward, outward)
+    import lsh_layer
+
+    make = functools.partial(lsh_layer.make_inputs, length, case.dtype)
+    layer = functools.partial(
+      lsh_layer.lsh, n_hashes=rounds, implementation='fused'
+    )
+
+    def with_gradient(*arguments):
+      y, vjp = jax.vjp(layer, *arguments)
+      return y, vjp(y)
+
+    return with_gradient, jax.eval_shape(make)
 
   flags = dict(n_chunks_before=1, n_chunks_after=0, shared_qk=True)
   look = Look(chunk_len=case.chunk_len, **(flags | _LOOKS[case.mode]))
@@ -314,37 +320,8 @@ def _program(case):
   run = getattr(fused_attention, case.what)
   if case.what == 'backward':
     inputs += x, each, None, x
-  return functools.partial(run, look, False), (multiplier, *inputs)
-
-
-def _layer(case, x, inward, outward):
-  """Output and gradients of a layer of LSH self-attention, with 8 heads."""
-  from trax_reformer_ext.ops import hashing
-  from trax_reformer_ext.ops.linear import linear
-  from trax_reformer_ext.ops.lsh_attention import lsh_attention
-
-  n_buckets = hashing.n_buckets_for_length(case.length, case.chunk_len)
-  rotations = hashing.random_rotations(
-    jax.random.PRNGKey(0), 8, case.d, case.rounds, n_buckets
-  )
-
-  def layer(x, inward, outward):
-    y = linear(x, inward).reshape(1, case.length, 2, 8, case.d)
-    q, v = jnp.moveaxis(y, (2, 3), (0, 2))
-    buckets = hashing.hash_vectors(q, rotations, n_buckets, 'fused')
-    out = lsh_attention(
-      q,
-      v,
-      buckets,
-      n_buckets=hashing.total_buckets(n_buckets),
-      chunk_len=case.chunk_len,
-      causal=True,
-      implementation='fused',
-    )
-    return linear(jnp.swapaxes(out, 1, 2).reshape(x.shape), outward)
-
-  y, vjp = jax.vjp(layer, x, inward, outward)
-  return y, vjp(y)
+  run = functools.partial(run, look, interpret=False)
+  return run, (multiplier, *inputs)
 
 
 def _memory(case):
@@ -372,10 +349,11 @@ def _memory(case):
 
 
 def _main(names):
-  # The package's own __init__ would import Trax, which takes longer.
-  package = types.ModuleType('trax_reformer_ext')
-  package.__path__ = [str(_ROOT / 'trax_reformer_ext')]
-  sys.modules['trax_reformer_ext'] = package
+  # The package's __init__ would import Trax, which takes longer.
+  sys.path.append(str(_ROOT / 'benchmarks' / 'gpu_rows'))
+  import ops_alone
+
+  ops_alone.make_importable()
   for name in names:
     wrong = mib = None
     try:

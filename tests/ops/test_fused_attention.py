@@ -1,8 +1,8 @@
 """Chunked attention by the fused kernel's program, against XLA's operations.
 
 The program runs in Pallas's interpreter, which takes seconds to compile, so
-every case has features of its own. What the definitions say is tested in
-tests/ops/test_lsh_attention.py and test_local_attention.py, by the kernel too.
+each case combines several features. test_lsh_attention.py and
+test_local_attention.py compare both with a reference written in NumPy.
 """
 
 import functools
@@ -17,7 +17,12 @@ import pytest
 
 from tests import reference
 from tests.ops.test_lsh_attention import MODES, N_BUCKETS, make_case
-from trax_reformer_ext.ops import fused_attention, tiles, triton_attention
+from trax_reformer_ext.ops import (
+  fused_attention,
+  tiles,
+  triton,
+  triton_attention,
+)
 from trax_reformer_ext.ops.hashing import hash_vectors, random_rotations
 from trax_reformer_ext.ops.local_attention import local_attention
 from trax_reformer_ext.ops.lsh_attention import lsh_attention
@@ -162,7 +167,7 @@ def test_dropout_drops_what_xla_drops(name, monkeypatch):
 
 
 def _calls(monkeypatch):
-  """What the kernels are asked for: [(first, n, elements of an array)]."""
+  """Records calls of kernels: (name, first, n, size of the largest array)."""
   calls = []
 
   def spy(name):
@@ -200,7 +205,7 @@ def test_what_kernels_cannot_index_at_once_comes_in_turns(monkeypatch):
   expected = run(case, arrays, 'xla')
   # Room for the inputs of two sequences, and what one writes by round.
   most = case.rounds * case.length * D_V
-  monkeypatch.setattr(fused_attention, '_MAX_ELEMENTS', most)
+  monkeypatch.setattr(triton, 'MAX_ELEMENTS', most)
   calls = _calls(monkeypatch)
   assert_all_close(run(case, arrays, 'interpreted'), expected)
   assert {call[2] for call in calls} == {1}

@@ -29,9 +29,8 @@ XLA_WAYS = ['chunks', 'windows', 'dense']
 def every_way(request, monkeypatch):
   """Runs every test with sorted chunks, all at once or few by few, and dense.
 
-  A window has 3 chunks in most tests. Some run through the fused kernel's
-  program as well; as that takes long to compile, not all of them, and tests/
-  ops/test_fused_attention.py has others.
+  A window has 3 chunks in most tests. The fused kernel's program takes long to
+  compile, so only some tests run it; test_fused_attention.py has more.
   """
   up_to = 10**9 if request.param == 'dense' else 0
   module = importlib.import_module('trax_reformer_ext.ops.lsh_attention')

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trax_reformer_ext.ops.loops import zeros_after
+from trax_reformer_ext.ops.loops import divisor, zeros_after
 
 # Queries of the heads that are computed together take at most this many bytes.
 _PARALLEL_BYTES = 2**27
@@ -26,7 +26,7 @@ def n_groups_of(n_heads, n_parallel_heads, bytes_each):
     int, a divisor of n_heads.
   """
   most = n_parallel_heads or max(1, _PARALLEL_BYTES // bytes_each)
-  return next(n for n in range(1, n_heads + 1) if _fits(n_heads, n, most))
+  return n_heads // divisor(n_heads, most)
 
 
 def run_groups(run, n_groups, inputs, weights, constants, saved):
@@ -121,10 +121,6 @@ def with_float0(d_inputs, inputs):
 
 def _without_float0(d_inputs):
   return tuple(None if d.dtype == jax.dtypes.float0 else d for d in d_inputs)
-
-
-def _fits(n_heads, n_groups, most):
-  return n_heads % n_groups == 0 and n_heads // n_groups <= most
 
 
 def _zeros_like(x):

@@ -24,7 +24,7 @@ from trax_reformer_ext.ops.keys import (
   normalised_keys,
   normalised_keys_bwd,
 )
-from trax_reformer_ext.ops.look import MASKED
+from trax_reformer_ext.ops.look import is_alone
 from trax_reformer_ext.ops.loops import divisor, map_onto
 from trax_reformer_ext.ops.platforms import scores_bytes
 from trax_reformer_ext.ops.views import Dense, Rounds
@@ -111,11 +111,15 @@ def _over_groups(fn, group, onto, *arrays):
   return jax.tree.map(merge, map_onto(fn, onto, *arrays))
 
 
-def _with_gradient_of(fn, kernel):
-  """kernel, which computes what fn does, differentiated as fn.
+def _chosen(implementation, fn, kernel):
+  """fn, or the kernel that computes the same, differentiated as fn.
 
-  Kernels have no gradient of their own; second derivatives need one.
+  Kernels have no gradient; second derivatives need one.
   """
+  if implementation == 'xla':
+    return fn
+  interpret = implementation == 'interpreted'
+  kernel = functools.partial(kernel, interpret=interpret)
   run = jax.custom_vjp(kernel)
   run.defvjp(
     lambda *inputs: (kernel(*inputs), inputs),
@@ -132,13 +136,11 @@ def _attention(look, group, implementation, *inputs):
 def _run_forward(
   look, group, implementation, keep, q, k, v, key_position, orders, multiplier
 ):
-  forward = functools.partial(_forward, look, keep, multiplier)
-  if implementation != 'xla':
-    interpret = implementation == 'interpreted'
-    kernel = functools.partial(
-      fused_attention.forward, look, interpret, multiplier
-    )
-    forward = _with_gradient_of(forward, kernel)
+  forward = _chosen(
+    implementation,
+    functools.partial(_forward, look, keep, multiplier),
+    functools.partial(fused_attention.forward, look, multiplier),
+  )
   kept = jnp.zeros(q.shape[:2] + (q.shape[1],), jnp.float32) if keep else None
   onto = v, v[..., 0].astype(jnp.float32), kept
   return _over_groups(forward, group, onto, q, k, v, key_position, orders)
@@ -154,13 +156,11 @@ def _attention_fwd(look, group, implementation, *inputs):
 
 def _attention_bwd(look, group, implementation, saved, d_out):
   q, k, v, key_position, orders, multiplier, *results = saved
-  backward = functools.partial(_backward, look, multiplier)
-  if implementation != 'xla':
-    interpret = implementation == 'interpreted'
-    kernel = functools.partial(
-      fused_attention.backward, look, interpret, multiplier
-    )
-    backward = _with_gradient_of(backward, kernel)
+  backward = _chosen(
+    implementation,
+    functools.partial(_backward, look, multiplier),
+    functools.partial(fused_attention.backward, look, multiplier),
+  )
   onto = q, k, v
   dq, dk, dv = _over_groups(
     backward, group, onto, q, k, v, key_position, orders, *results, d_out
@@ -200,7 +200,7 @@ def _forward(look, keep, multiplier, q, k, v, key_position, orders):
   # The log-normaliser inf says that nothing was seen: exp(score - inf) = 0.
   log_norm = jnp.where(any_key, highest + jnp.log(some), jnp.inf)
   if look.shared_qk:
-    alone = _alone(log_norm, key_position)[..., None]
+    alone = is_alone(log_norm, key_position)[..., None]
     out = jnp.where(alone, v.astype(out.dtype), out)
   return out.astype(v.dtype), log_norm, kept
 
@@ -254,7 +254,7 @@ def _backward(
   dk = None if look.shared_qk else total(d_reached, k)
   dv = total(d_values, v)
   if look.shared_qk:
-    alone = _alone(log_norm, key_position)[..., None]
+    alone = is_alone(log_norm, key_position)[..., None]
     dv += jnp.where(alone, d_out.astype(jnp.float32), 0)
   dk = None if dk is None else dk.astype(k.dtype)
   return dq.astype(q.dtype), dk, dv.astype(v.dtype)
@@ -328,11 +328,6 @@ def _keys(look, view, queries, k):
 def _times(counts, weights):
   """Weights of pairs that count more than once; masked ones are 0 already."""
   return weights if counts.dtype == bool else weights * counts
-
-
-def _alone(log_norm, key_position):
-  """Real tokens that may see nothing but themselves."""
-  return jnp.isposinf(log_norm) & (key_position != MASKED)
 
 
 def _dot(spec, x, y):

@@ -11,9 +11,9 @@ import math
 import jax
 import jax.numpy as jnp
 
-from trax_reformer_ext.ops import triton_attention
+from trax_reformer_ext.ops import triton, triton_attention
 from trax_reformer_ext.ops.keys import inverse_norm
-from trax_reformer_ext.ops.look import MASKED
+from trax_reformer_ext.ops.look import is_alone
 from trax_reformer_ext.ops.loops import divisor
 
 # What the rounds of the sequences that are computed together write before it is
@@ -21,10 +21,6 @@ from trax_reformer_ext.ops.loops import divisor
 # groups.
 _BYTES_BY_ROUND = 2**28
 _MAX_GROUPS = 8
-# A kernel computes offsets into its arrays as int32, and CUDA starts at most so
-# many programs along the axis of sequences.
-_MAX_ELEMENTS = 2**31 - 1
-_MAX_SEQUENCES = 2**16 - 1
 
 
 def why_unsupported(q, v, n_rounds, chunk_len):
@@ -39,7 +35,7 @@ def why_unsupported(q, v, n_rounds, chunk_len):
   if q.dtype not in (jnp.float32, jnp.bfloat16):
     return f'the input is {q.dtype}: float32 or bfloat16 is needed'
   length, d_qk = q.shape[-2:]
-  if n_rounds * length * max(d_qk, v.shape[-1]) > _MAX_ELEMENTS:
+  if n_rounds * length * max(d_qk, v.shape[-1]) > triton.MAX_ELEMENTS:
     return (
       f'{n_rounds} rounds of {length} positions have more than 2^31 elements'
     )
@@ -50,21 +46,21 @@ def n_at_once(q, v, n_rounds):
   """How many sequences kernels can index at once, a divisor of all."""
   n, length, d_qk = q.shape
   of_one = length * max(n_rounds, d_qk, v.shape[-1])
-  return divisor(n, _MAX_ELEMENTS // of_one)
+  return divisor(n, triton.MAX_ELEMENTS // of_one)
 
 
-def forward(look, interpret, multiplier, q, k, v, key_position, orders):
+def forward(look, multiplier, q, k, v, key_position, orders, *, interpret):
   """Output and log-normalisers.
 
   Args:
     look: Look, not dense.
-    interpret: bool, computes by JAX's operations in place of the kernel.
     multiplier: None, or float32 [chunk_len, width].
     q: float [n, length, d_qk].
     k: float [n, length, d_qk], or None with look.shared_qk.
     v: float [n, length, d_v].
     key_position: int32 [n, length].
     orders: None, or Orders of int32 [n, rounds, length].
+    interpret: bool, computes by JAX's operations in place of the kernel.
 
   Returns:
     (out [n, length, d_v] of v's dtype, log-normalisers float32 [n, length],
@@ -85,7 +81,7 @@ def forward(look, interpret, multiplier, q, k, v, key_position, orders):
       out = jnp.sum(share * out.astype(jnp.float32), axis=1)
     log_norm = _inf_if_unseen(log_norm)
     if look.shared_qk:
-      alone = _alone(log_norm, key_position[first : first + n])
+      alone = is_alone(log_norm, key_position[first : first + n])[..., None]
       out = jnp.where(alone, v[first : first + n].astype(out.dtype), out)
     return out.astype(v.dtype), log_norm
 
@@ -95,7 +91,6 @@ def forward(look, interpret, multiplier, q, k, v, key_position, orders):
 
 def backward(
   look,
-  interpret,
   multiplier,
   q,
   k,
@@ -106,12 +101,13 @@ def backward(
   log_norm,
   kept,
   d_out,
+  *,
+  interpret,
 ):
   """Gradients.
 
   Args:
     look: as forward's, and so on.
-    interpret: bool.
     multiplier: None, or float32 [chunk_len, width].
     q: float [n, length, d_qk].
     k: float [n, length, d_qk], or None.
@@ -122,6 +118,7 @@ def backward(
     log_norm: forward's log-normalisers.
     kept: None.
     d_out: [n, length, d_v], gradient of the output.
+    interpret: bool.
 
   Returns:
     (gradient of q, of k or None, of v), of their dtypes.
@@ -139,7 +136,7 @@ def backward(
     *others, dv = (jnp.sum(x.astype(jnp.float32), axis=1) for x in gradients)
     if look.shared_qk:
       group = slice(first, first + n)
-      alone = _alone(log_norm[group], key_position[group])
+      alone = is_alone(log_norm[group], key_position[group])[..., None]
       dv += jnp.where(alone, d_out[group].astype(jnp.float32), 0)
     return *(x.astype(q.dtype) for x in others), dv.astype(v.dtype)
 
@@ -161,7 +158,7 @@ def _in_groups(run, n_rounds, arrays):
   total = len(arrays['q'])
   written = [arrays[name] for name in ('q', 'k', 'v') if name in arrays]
   elements = n_rounds * max(x[0].size for x in written)
-  most = min(_MAX_SEQUENCES, _MAX_ELEMENTS // elements)
+  most = min(triton.MAX_SEQUENCES, triton.MAX_ELEMENTS // elements)
   if n_rounds > 1:
     bytes_each = n_rounds * sum(x[0].nbytes for x in written)
     wanted = max(_BYTES_BY_ROUND // bytes_each, math.ceil(total / _MAX_GROUPS))
@@ -185,11 +182,6 @@ def _in_groups(run, n_rounds, arrays):
 def _inf_if_unseen(log_norm):
   """The log-normaliser inf says that nothing was seen."""
   return jnp.where(jnp.isneginf(log_norm), jnp.inf, log_norm)
-
-
-def _alone(log_norm, key_position):
-  """Real tokens that may see nothing but themselves, [n, length, 1]."""
-  return (jnp.isposinf(log_norm) & (key_position != MASKED))[..., None]
 
 
 def _arrays(look, multiplier, q, k, v, key_position, orders):

@@ -86,6 +86,19 @@ def allowed_pairs(look, query, key):
   return real & (key != query) if look.shared_qk else real
 
 
+def is_alone(log_norm, key_position):
+  """Real tokens that may see nothing but themselves.
+
+  Args:
+    log_norm: float32, log-normalisers of queries, inf where nothing was seen.
+    key_position: int32 like log_norm, positions of the same tokens, or MASKED.
+
+  Returns:
+    bool.
+  """
+  return jnp.isposinf(log_norm) & (key_position != MASKED)
+
+
 def is_within(x, low, size):
   """low <= x < low + size, as one comparison: less than low wraps around.
 

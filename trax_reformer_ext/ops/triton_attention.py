@@ -5,8 +5,8 @@ queries and as keys (backward). It reads the tokens through the order of their
 round and writes results to their positions, a slice a round, so that nothing
 is sorted in memory and nothing is added up by atomics.
 
-This is the only file that knows what runs the kernels: what they compute is in
-ops/tiles.py.
+What a program computes for a pair of tiles is in ops/tiles.py, which knows
+nothing of Pallas.
 """
 
 import math
@@ -15,9 +15,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
-from jax.experimental.pallas import triton as pallas_triton
 
-from trax_reformer_ext.ops import tiles
+from trax_reformer_ext.ops import tiles, triton
 from trax_reformer_ext.ops.keys import normalised_keys_bwd
 
 # Triton's products have at least 16 rows.
@@ -54,7 +53,7 @@ def why_unsupported(chunk_len, d_qk, d_v):
   if chunk_len % _MIN_TILE_LEN:
     return f'chunk_len is {chunk_len}: a multiple of {_MIN_TILE_LEN} is needed'
   for name, depth in (('d_qk', d_qk), ('d_v', d_v)):
-    if not 16 <= depth <= 128 or depth & (depth - 1):
+    if not triton.is_depth(depth, 128):
       return f'{name} is {depth}: a power of 2 from 16 to 128 is needed'
   return None
 
@@ -138,23 +137,18 @@ def _call(program, look, arrays, outs, n_rounds, first, interpret, options):
   def kernel(*refs):
     program(grid, dict(zip(names[0] + names[1], refs, strict=True)))
 
-  whole = pl.BlockSpec(memory_space=pl.ANY)
-  return pl.pallas_call(
+  return triton.call(
     kernel,
+    'chunked_attention' + program.__name__.removesuffix('_program'),
     # Tiles on the axis that runs fastest: those that run together share the
     # sequences of a few heads in the cache.
-    grid=(grid.n_rows // grid.own_len, n),
-    in_specs=[whole] * len(arrays),
-    out_specs=[whole] * len(outs),
-    out_shape=list(outs.values()),
+    (grid.n_rows // grid.own_len, n),
+    list(arrays.values()),
+    list(outs.values()),
+    num_warps=options.num_warps,
+    num_stages=options.num_stages,
     interpret=interpret,
-    compiler_params=None
-    if interpret
-    else pallas_triton.CompilerParams(
-      num_warps=options.num_warps, num_stages=options.num_stages
-    ),
-    name='chunked_attention' + program.__name__.removesuffix('_program'),
-  )(*arrays.values())
+  )
 
 
 def _options(dtype):

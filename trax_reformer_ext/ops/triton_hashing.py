@@ -8,13 +8,11 @@ import functools
 import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
-from jax.experimental.pallas import triton as pallas_triton
+
+from trax_reformer_ext.ops import triton
 
 _TILE_LEN = 64
 _MAX_HALF = 128
-# As of ops/fused_attention.py.
-_MAX_ELEMENTS = 2**31 - 1
-_MAX_SEQUENCES = 2**16 - 1
 
 
 def is_supported(vecs, factors):
@@ -26,11 +24,10 @@ def is_supported(vecs, factors):
   """
   batch, heads, _, d = vecs.shape
   return (
-    16 <= d <= 256
-    and not d & (d - 1)
+    triton.is_depth(d, 256)
     and max(factors) <= 2 * _MAX_HALF
-    and batch * heads <= _MAX_SEQUENCES
-    and vecs.size <= _MAX_ELEMENTS
+    and batch * heads <= triton.MAX_SEQUENCES
+    and vecs.size <= triton.MAX_ELEMENTS
   )
 
 
@@ -54,21 +51,17 @@ def hash_vectors(vecs, rotations, factors, *, interpret=False):
     _pad(rotations[..., start : start + n // 2])
     for start, n in zip(starts, factors, strict=True)
   ]
-  whole = pl.BlockSpec(memory_space=pl.ANY)
-  buckets = pl.pallas_call(
+  shape = batch * heads, n_hashes, length
+  (buckets,) = triton.call(
     functools.partial(_program, factors, heads, length, n_hashes),
-    grid=(pl.cdiv(length, _TILE_LEN), batch * heads),
-    in_specs=[whole] * (1 + len(factors)),
-    out_specs=whole,
-    out_shape=jax.ShapeDtypeStruct(
-      (batch * heads, n_hashes, length), jnp.int32
-    ),
+    'hash_vectors',
+    (pl.cdiv(length, _TILE_LEN), batch * heads),
+    [vecs.reshape(batch * heads, length, d), *by_factor],
+    [jax.ShapeDtypeStruct(shape, jnp.int32)],
+    num_warps=4,
+    num_stages=1,
     interpret=interpret,
-    compiler_params=None
-    if interpret
-    else pallas_triton.CompilerParams(num_warps=4, num_stages=1),
-    name='hash_vectors',
-  )(vecs.reshape(batch * heads, length, d), *by_factor)
+  )
   return buckets.reshape(batch, heads, n_hashes, length)
 
 

@@ -1,7 +1,7 @@
-"""No operation gives NaN on the way to a finite result.
+"""Attention runs under JAX_DEBUG_NANS.
 
-JAX_DEBUG_NANS stops at the first that does, so that users who look for a fault
-of their own with it would be stopped by ours.
+JAX_DEBUG_NANS raises at the first operation whose result is NaN, even if the
+final result is finite. Users who debug their own code with it need ours clean.
 """
 
 import jax
@@ -41,8 +41,8 @@ _CASES = [
 
 
 @pytest.mark.parametrize('kind,options', _CASES)
-def test_no_nan_on_the_way(kind, options):
-  """Outside of jit, where every operation is checked; rows see nothing."""
+def test_no_operation_gives_nan(kind, options):
+  """Without jit, which checks each operation; some rows see nothing."""
   rng = np.random.default_rng(0)
   q, v = (
     jnp.asarray(rng.normal(size=(1, 1, _LENGTH, 8)), jnp.float32)
