@@ -63,8 +63,8 @@ setuptools.setup(
       'torch==2.13.0',
       'transformers==5.23.0',
     ],
-    # JAX for an accelerator: its own extras by their names. The plain install
-    # computes on the CPU.
+    # JAX for accelerators, named as JAX names its extras. Without them it runs
+    # on the CPU.
     'cuda12': ['jax[cuda12]>=0.10.2'],
     'cuda13': ['jax[cuda13]>=0.10.2'],
     # To read pytorch_model.bin, and to compare with.

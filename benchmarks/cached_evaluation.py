@@ -17,7 +17,7 @@ import tempfile
 
 import results
 
-import trax_reformer_ext  # noqa: F401  before Trax, whose import it mends
+import trax_reformer_ext  # noqa: F401  before Trax, whose import it fixes
 from trax_reformer_ext.training import configs, run_dir
 from trax_reformer_ext.training.evaluate import (
   configured_inputs,

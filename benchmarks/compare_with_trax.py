@@ -25,7 +25,7 @@ import jax
 import numpy as np
 import results
 
-import trax_reformer_ext as ext  # before Trax, whose import it mends
+import trax_reformer_ext as ext  # before Trax, whose import it fixes
 
 sys.path.append(str(pathlib.Path(__file__).parent / 'peers'))
 import jax_language_model

@@ -19,7 +19,7 @@ import jax
 import numpy as np
 import results
 
-import trax_reformer_ext  # noqa: F401  before Trax, whose import it mends
+import trax_reformer_ext  # noqa: F401  before Trax, whose import it fixes
 from trax_reformer_ext.decoding import Generator
 from trax_reformer_ext.training import configs
 from trax_reformer_ext.training.predict import predict_model

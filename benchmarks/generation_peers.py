@@ -29,7 +29,7 @@ import sys
 import results
 from worker import Worker, WorkerError
 
-import trax_reformer_ext  # noqa: F401  before Trax, whose import it mends
+import trax_reformer_ext  # noqa: F401  before Trax, whose import it fixes
 from trax_reformer_ext.training import configs
 
 CONFIG = 'reformer_enwik8_8gb'

@@ -45,7 +45,7 @@ def main():
   )
   parser.add_argument('--output_dir', default='.', help='for the results')
   parser.add_argument(
-    '--seconds', type=float, default=450, help='about how long; 450'
+    '--seconds', type=float, default=450, help='about how long it runs (450)'
   )
   parser.add_argument('--quick', action='store_true', help='small sizes')
   parser.add_argument('--draw', action='store_true', help='only draw')
@@ -65,13 +65,13 @@ def main():
 def measure(path, seconds, quick):
   """Runs the workers one after another, and writes each row at once."""
   rows, started = {}, time.monotonic()
-  for i, (name, needed, _) in enumerate(_WORKERS):
+  for i, (name, needed, share) in enumerate(_WORKERS):
     missing = [n for n in needed if importlib.util.find_spec(n) is None]
     if missing:
       print(f'{name}: left out, as {missing[0]} is not installed', flush=True)
       continue
     left = seconds - (time.monotonic() - started)
-    own = left * _WORKERS[i][2] / sum(share for *_, share in _WORKERS[i:])
+    own = left * share / sum(later for *_, later in _WORKERS[i:])
     command = [
       sys.executable,
       str(_ROWS / f'{name}.py'),
@@ -115,13 +115,9 @@ def draw(rows, folder):
       axes.plot(
         lengths, [1e3 * s for s in seconds], 'o-', color=colour, label=label
       )
-  axes.set(
-    xscale='log',
-    yscale='log',
-    xlabel='tokens in the sequence',
-    ylabel='ms, forward and backward',
-  )
+  axes.set(xlabel='tokens in the sequence', ylabel='ms, forward and backward')
   axes.set_xscale('log', base=2)
+  axes.set_yscale('log')
   axes.xaxis.set_major_formatter(lambda x, _: f'{int(x):,}')
   axes.tick_params(axis='x', labelsize=8)
   style.open_axes(axes)

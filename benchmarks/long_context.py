@@ -34,7 +34,7 @@ import jax
 import numpy as np
 import results
 
-import trax_reformer_ext as ext  # before Trax, whose import it mends
+import trax_reformer_ext as ext  # before Trax, whose import it fixes
 
 # isort: split
 from trax import layers as tl

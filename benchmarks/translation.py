@@ -29,7 +29,7 @@ import numpy as np
 import results
 from sacrebleu.metrics import BLEU
 
-import trax_reformer_ext as ext  # before Trax, whose import it mends
+import trax_reformer_ext as ext  # before Trax, whose import it fixes
 
 # isort: split
 from trax import layers as tl

@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib import cbook
 from PIL import Image
 
-import trax_reformer_ext  # noqa: F401  before Trax, whose import it mends
+import trax_reformer_ext  # noqa: F401  before Trax, whose import it fixes
 from trax_reformer_ext.data.pixels import SIZE, to_pixels
 from trax_reformer_ext.training import configs, run_dir
 from trax_reformer_ext.training.completion import complete_image

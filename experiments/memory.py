@@ -8,7 +8,7 @@ import sys
 import jax
 import numpy as np
 
-import trax_reformer_ext as ext  # before Trax, whose import it mends
+import trax_reformer_ext as ext  # before Trax, whose import it fixes
 
 # isort: split
 from trax import layers as tl

@@ -10,10 +10,8 @@ and results; share_of_peak is of an H100's 989e12 bfloat16 operations a second.
   python benchmarks/gpu_rows/layers.py --quick  # short, also without a GPU
 """
 
-import argparse
 import concurrent.futures
 import functools
-import json
 import os
 import statistics
 import time
@@ -29,6 +27,7 @@ import jax
 import jax.numpy as jnp
 import lsh_layer
 import numpy as np
+import rows
 
 from trax_reformer_ext.ops.local_attention import local_attention
 from trax_reformer_ext.ops.lsh_attention import lsh_attention
@@ -48,18 +47,11 @@ _MODES = {
 
 
 def main():
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
-  parser.add_argument(
-    '--seconds', type=float, default=150, help='no row is started after them'
-  )
-  parser.add_argument('--quick', action='store_true')
-  arguments = parser.parse_args()
+  arguments = rows.parser(__doc__, seconds=150).parse_args()
   ends = time.monotonic() + arguments.seconds
   on_gpu = jax.default_backend() == 'gpu'
   fused = 'fused' if on_gpu else 'interpreted'
-  tell(
+  rows.tell(
     dict(
       name='device', device=jax.devices()[0].device_kind, jax=jax.__version__
     )
@@ -82,16 +74,15 @@ def run(jobs, ends):
     while jobs and time.monotonic() < ends:
       wave, jobs = jobs[:n_workers], jobs[n_workers:]
       compiled = [(name, pool.submit(make)) for name, make in wave]
-      # Compilation beside it would disturb what is timed.
+      # Compiling at the same time would disturb the timing.
       concurrent.futures.wait([future for _, future in compiled])
       for name, future in compiled:
         try:
-          tell(dict(name=name, **future.result()()))
+          rows.tell(dict(name=name, **future.result()()))
         except Exception as e:
-          said = ' '.join(str(e).split())[:300]
-          tell(dict(name=name, error=f'{type(e).__name__}: {said}'))
+          rows.tell(dict(name=name, error=rows.said_by(e)))
   if jobs:
-    tell(dict(left_out=[name for name, _ in jobs]))
+    rows.tell(dict(left_out=[name for name, _ in jobs]))
 
 
 def error_jobs(fused, quick):
@@ -276,11 +267,6 @@ def median_seconds(program, arguments):
     jax.block_until_ready(results)
     times.append((time.perf_counter() - started) / n)
   return statistics.median(times)
-
-
-def tell(row):
-  """Prints a row at once."""
-  print(json.dumps(row), flush=True)
 
 
 if __name__ == '__main__':

@@ -9,8 +9,8 @@ done; no row is started after --seconds.
   python benchmarks/gpu_rows/models.py --row='long, 1,048,576, bfloat16, fused'
 
 Needs trax and gin-config, and no TensorFlow: stand_ins takes its place where it
-is not installed. Every row has a process of its own, since a device's peak
-never goes down within one.
+is not installed. Every row runs in its own process, as the peak memory that a
+device reports never goes down within one.
 
 - lm: 12 layers in the shape of peers/jax_language_model.py without dropout,
   whose feed-forward and loss work on slices of 1,024 positions;
@@ -32,11 +32,9 @@ attention, as many in each round of LSH, half the length in exact attention.
 What the reversible backward pass computes again does not count.
 """
 
-import argparse
 import functools
 import importlib
 import importlib.util
-import json
 import os
 import pathlib
 import random
@@ -45,6 +43,8 @@ import subprocess
 import sys
 import time
 import traceback
+
+import rows
 
 _FOLDER = pathlib.Path(__file__).resolve().parent
 _ROOT = _FOLDER.parents[1]
@@ -55,19 +55,14 @@ _VOCABULARY = 258
 
 
 def main():
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
+  parser = rows.parser(__doc__, seconds=240)
   parser.add_argument(
-    '--seconds', type=float, default=240, help='no row is started after them'
+    '--row_seconds',
+    type=float,
+    default=120,
+    help='a row that takes longer is stopped',
   )
-  parser.add_argument(
-    '--row_seconds', type=float, default=120, help='a row is ended after them'
-  )
-  parser.add_argument('--row', help='the name of one row, for this process')
-  parser.add_argument(
-    '--quick', action='store_true', help='small models, one run of each'
-  )
+  parser.add_argument('--row', help='runs this row alone, in this process')
   arguments = parser.parse_args()
   os.environ.update(
     XLA_PYTHON_CLIENT_PREALLOCATE='false',
@@ -80,7 +75,7 @@ def main():
     run_all(arguments)
 
 
-def rows(quick):
+def rows_by_name(quick):
   """The rows by name: (function, arguments), in their order."""
   short, long, longest = (256, 1024, 1024) if quick else (2**13, 2**16, 2**20)
   context = 512 if quick else 2**16
@@ -120,9 +115,9 @@ def rows(quick):
 
 
 def run_all(arguments):
-  """Runs and prints the rows, each in a process of its own."""
+  """Runs and prints the rows, each in its own process."""
   ends = time.monotonic() + arguments.seconds
-  names = list(rows(arguments.quick))
+  names = list(rows_by_name(arguments.quick))
   if arguments.quick and not _has_gpu():
     # One of each kind will do, so that two minutes are enough.
     names = [name for name in names if 'fused' not in name]
@@ -130,7 +125,7 @@ def run_all(arguments):
     names = [n for n in names if not n.startswith('lm, 1')]
   for i, name in enumerate(names):
     if time.monotonic() > ends:
-      tell(dict(left_out=names[i:]))
+      rows.tell(dict(left_out=names[i:]))
       return
     command = [sys.executable, __file__, f'--row={name}']
     try:
@@ -141,20 +136,22 @@ def run_all(arguments):
         timeout=arguments.row_seconds,
       )
     except subprocess.TimeoutExpired:
-      tell(dict(name=name, error=f'not done in {arguments.row_seconds:g} s'))
+      rows.tell(
+        dict(name=name, error=f'not done in {arguments.row_seconds:g} s')
+      )
       continue
     lines = [x for x in process.stdout.splitlines() if x.startswith('{"name"')]
     if lines:
       print(lines[-1], flush=True)
     else:
-      tell(dict(name=name, error=f'exit code {process.returncode}'))
+      rows.tell(dict(name=name, error=f'exit code {process.returncode}'))
 
 
 def run_here(name, quick):
   """Runs and prints one row; a failure becomes a line, too."""
   import_package()
   try:
-    run, what = rows(quick)[name]
+    run, what = rows_by_name(quick)[name]
     import jax
 
     device = jax.local_devices()[0]
@@ -167,9 +164,8 @@ def run_here(name, quick):
     row.update(device=device.device_kind, jax=jax.__version__)
   except Exception as e:
     traceback.print_exc()
-    said = ' '.join(str(e).split())[:300]
-    row = dict(name=name, error=f'{type(e).__name__}: {said}')
-  tell(row)
+    row = dict(name=name, error=rows.said_by(e))
+  rows.tell(row)
 
 
 def import_package():
@@ -179,7 +175,7 @@ def import_package():
     import stand_ins
 
     stand_ins.install()
-  # Before Trax, whose import it mends: the functions below take any order.
+  # Before Trax, whose import it fixes; the functions below import in any order.
   importlib.import_module('trax_reformer_ext')
 
 
@@ -416,7 +412,7 @@ def model_flops(length, layers, shape, depth=64):
 
   Args:
     length: int, tokens.
-    layers: pairs of window_flops that take turns.
+    layers: pairs of window_flops, one for each layer, repeated as needed.
     shape: dict, as lm_shape.
     depth: int, of queries, keys and values.
   """
@@ -428,11 +424,6 @@ def model_flops(length, layers, shape, depth=64):
     parameters += 2 * d_model * shape['d_ff']
     attention += 12 * heads * depth * keys
   return int((6 * parameters + attention) * length)
-
-
-def tell(row):
-  """Prints a row at once."""
-  print(json.dumps(row), flush=True)
 
 
 def _has_gpu():

@@ -7,23 +7,17 @@ by each fused kernel of scaled_dot_product_attention that the device has.
   python benchmarks/gpu_rows/torch_attention.py --quick
 """
 
-import argparse
-import json
 import statistics
 import time
 
+import rows
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 
 def main():
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
-  parser.add_argument('--seconds', type=float, default=40)
-  parser.add_argument('--quick', action='store_true')
-  arguments = parser.parse_args()
+  arguments = rows.parser(__doc__, seconds=40).parse_args()
   ends = time.monotonic() + arguments.seconds
   on_gpu = torch.cuda.is_available()
   kernels = {'flash': SDPBackend.FLASH_ATTENTION}
@@ -42,9 +36,8 @@ def main():
             row['seconds'] = measure(length, backward, on_gpu)
           row['torch'] = torch.__version__
         except Exception as e:
-          said = ' '.join(str(e).split())[:300]
-          row['error'] = f'{type(e).__name__}: {said}'
-        print(json.dumps(row), flush=True)
+          row['error'] = rows.said_by(e)
+        rows.tell(row)
 
 
 def measure(length, backward, on_gpu):

@@ -6,23 +6,19 @@ and gin-config, and no TensorFlow.
   python benchmarks/gpu_rows/trax_layer.py [--quick]
 """
 
-import argparse
-import json
 import os
 import pathlib
+import statistics
 import sys
 import time
+
+import rows
 
 os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
 
 
 def main():
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
-  parser.add_argument('--seconds', type=float, default=40)
-  parser.add_argument('--quick', action='store_true')
-  arguments = parser.parse_args()
+  arguments = rows.parser(__doc__, seconds=40).parse_args()
   ends = time.monotonic() + arguments.seconds
   from models import import_package
 
@@ -46,11 +42,10 @@ def main():
           started = time.perf_counter()
           jax.block_until_ready(run())
           times.append(time.perf_counter() - started)
-        row['seconds'] = sorted(times)[len(times) // 2]
+        row['seconds'] = statistics.median(times)
       except Exception as e:
-        said = ' '.join(str(e).split())[:300]
-        row['error'] = f'{type(e).__name__}: {said}'
-      print(json.dumps(row), flush=True)
+        row['error'] = rows.said_by(e)
+      rows.tell(row)
 
 
 if __name__ == '__main__':

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from turns import serve
 
-import trax_reformer_ext as ext  # before Trax, whose import it mends
+import trax_reformer_ext as ext  # before Trax, whose import it fixes
 
 # isort: split
 from trax import layers as tl

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from turns import serve
 
-import trax_reformer_ext  # noqa: F401  before Trax, whose import it mends
+import trax_reformer_ext  # noqa: F401  before Trax, whose import it fixes
 from trax_reformer_ext.decoding import Generator
 from trax_reformer_ext.training import configs
 from trax_reformer_ext.training.predict import predict_model

@@ -29,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from turns import serve
 
-import trax_reformer_ext  # noqa: F401  before Trax, whose import it mends
+import trax_reformer_ext  # noqa: F401  before Trax, whose import it fixes
 
 # isort: split
 import trax
