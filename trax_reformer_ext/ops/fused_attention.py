@@ -16,9 +16,8 @@ from trax_reformer_ext.ops.keys import inverse_norm
 from trax_reformer_ext.ops.look import is_alone
 from trax_reformer_ext.ops.loops import divisor
 
-# What the rounds of the sequences that are computed together write before it is
-# added up fills about this many bytes; but the sequences form at most so many
-# groups.
+# Sequences are computed in groups. What the rounds of a group write before it is
+# summed takes about this many bytes, unless that needs more than _MAX_GROUPS.
 _BYTES_BY_ROUND = 2**28
 _MAX_GROUPS = 8
 
@@ -145,7 +144,7 @@ def backward(
 
 
 def _in_groups(run, n_rounds, arrays):
-  """run(first, n, arrays) for n sequences after n others, put together.
+  """Calls run(first, n, arrays) for groups of n sequences, and concatenates.
 
   Args:
     run: function that returns a tuple of arrays [n, ...].
@@ -167,7 +166,7 @@ def _in_groups(run, n_rounds, arrays):
   parts = []
   for first in range(0, total, n):
     if parts:
-      # What the group before wrote by round is gone when this one begins.
+      # Frees what the previous group wrote by round before this one starts.
       before, position = jax.lax.optimization_barrier(
         (parts.pop(), arrays['key_position'])
       )

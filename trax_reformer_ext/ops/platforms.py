@@ -25,7 +25,7 @@ IMPLEMENTATIONS = 'auto', 'xla', 'fused', 'interpreted'
 def why_no_kernels():
   """Why the fused kernels do not run on the default device, or None."""
   device = jax.devices()[0]
-  # Of an AMD GPU it is no number.
+  # On AMD GPUs compute_capability is a name, such as gfx90a.
   capability = re.fullmatch(
     r'(\d+)\.\d+', str(getattr(device, 'compute_capability', ''))
   )

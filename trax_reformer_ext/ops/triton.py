@@ -1,13 +1,10 @@
-"""What the kernels share: how they start, and what they can index.
-
-Pallas with its Triton backend compiles them.
-"""
+"""Launches kernels by Pallas with its Triton backend, and states its limits."""
 
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as pallas_triton
 
-# A kernel computes offsets into its arrays as int32, and CUDA starts at most so
-# many programs along the second axis of a grid.
+# Kernels compute offsets into arrays as int32, and the second axis of a CUDA grid
+# has at most 65,535 programs.
 MAX_ELEMENTS = 2**31 - 1
 MAX_SEQUENCES = 2**16 - 1
 
