@@ -16,8 +16,9 @@ from trax_reformer_ext.ops.keys import inverse_norm
 from trax_reformer_ext.ops.look import is_alone
 from trax_reformer_ext.ops.loops import divisor
 
-# Sequences are computed in groups. What the rounds of a group write before it is
-# summed takes about this many bytes, unless that needs more than _MAX_GROUPS.
+# Sequences are computed in groups. What the rounds of a group write before it
+# is summed takes about this many bytes, unless that needs more groups than
+# _MAX_GROUPS.
 _BYTES_BY_ROUND = 2**28
 _MAX_GROUPS = 8
 

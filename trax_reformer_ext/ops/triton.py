@@ -3,8 +3,8 @@
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as pallas_triton
 
-# Kernels compute offsets into arrays as int32, and the second axis of a CUDA grid
-# has at most 65,535 programs.
+# Kernels compute offsets into arrays as int32, and the second axis of a CUDA
+# grid has at most 65,535 programs.
 MAX_ELEMENTS = 2**31 - 1
 MAX_SEQUENCES = 2**16 - 1
 
